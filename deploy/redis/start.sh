@@ -5,6 +5,8 @@
 # start. 64 MiB, or a twentieth of a small disk, let it start and rewrite the file.
 set -eu
 
+# The first process of a container gets no signal for which it has no handler; the server sets its own.
+trap 'exit 143' TERM INT
 folder=${REDIS_DATA_DIR:-/data}
 round=0
 room() {

@@ -61,6 +61,18 @@ def test_without_it_waits_and_says_so_once(tmp_path: Path, size_kib: int, free_k
     assert (output, more) == ("started with two words\n", "")
 
 
+def test_while_it_waits_it_handles_sigterm(tmp_path: Path) -> None:
+    """Without a handler the first process of a container ignores it, until it is killed."""
+    disk = Disk(tmp_path, 10_000_000)
+    disk.has(0)
+    process = disk.start()
+    assert process.stderr
+    assert "disk of /data is full" in process.stderr.readline()
+    process.terminate()
+    assert process.wait(timeout=20) == 143
+    process.communicate()
+
+
 def test_the_start_of_the_image_itself_is_used(tmp_path: Path) -> None:
     """It gives the data to the server's user, and becomes that user."""
     disk = Disk(tmp_path, 10_000_000)
