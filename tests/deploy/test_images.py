@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from api.limits import bodies_in_flight
 from api.settings import ApiSettings
 from deploy.compose.make_secrets import READERS
 from deploy.dev.environment import Ports
@@ -136,6 +137,9 @@ def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_ma
     # The API refuses long addresses and heads itself: they must fit into what its server reads.
     settings = ApiSettings()
     assert int(image["HTTP1_BUFFER_SIZE"]) > settings.max_url_bytes + settings.max_header_bytes
+    # Of requests that last, a tenth of most kinds is kept for users with a role for changes.
+    lasting = settings.max_waiting + settings.max_streams + settings.max_bodies
+    assert int(image["BLOCKING_THREADS"]) > settings.max_queued + lasting * 9 // 10 + bodies_in_flight.MOST
     # One process that dies leaves another that answers.
     assert int(image["WORKERS"]) >= 2
     assert image["HOST"] == "0.0.0.0"

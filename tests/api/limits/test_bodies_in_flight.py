@@ -51,7 +51,7 @@ def test_the_first_body_of_a_sender_may_be_more_than_the_share(sent: BodiesInFli
 
 
 def test_no_more_are_sent_than_leave_threads_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies_in_flight, "_MOST", 4)
+    monkeypatch.setattr(bodies_in_flight, "MOST", 4)
     sent = BodiesInFlight(1000, 50)
     assert [sent.hold(who, BODIES[0]) for who in ("", "", "", "ann", "bob", "eve")] == [
         True, True, False, True, True, False,
