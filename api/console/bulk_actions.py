@@ -63,7 +63,7 @@ def bulk_form(action: str) -> Response:
         count=len(answer.body),
         most_jobs=_MOST_JOBS,
         words=[_in_words(name, value) for name, value in filters.items()],
-        frozen={**_until_newest(answer.body), **filters},
+        frozen={**filters, **_until_newest(answer.body)},
         key=secrets.token_hex(16),
     )
 

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from api.console.api_client import ApiResponse, call
 from api.console.creation_form import create_named
-from api.console.forms import field_errors
+from api.console.forms import field_errors, form_key, idempotency_key
 from api.console.pages import page, problem_page, read_headers, render, to_job
 from api.http.problems import Problem
 from worker.catalog.operations import Role
@@ -42,6 +42,8 @@ def _policy_page(
     subsystem: str, policy: str, values: Mapping[str, Any], refused: ApiResponse | None, confirm_error: str = ""
 ) -> Response:
     answer = call("GET", f"/v4/{subsystem}/export/{policy}", headers=read_headers())
+    if refused is not None and answer.status != 200:  # noqa: PLR2004
+        return problem_page(refused)
     if answer.status == 202:  # noqa: PLR2004
         return render("reading.html", 202, subsystem=subsystem, what=policy, job=answer.body)
     if answer.status != 200:  # noqa: PLR2004
@@ -56,6 +58,7 @@ def _policy_page(
         problem=problem,
         errors=field_errors(problem),
         confirm_error=confirm_error,
+        key=form_key(values, problem),
         events={"subsystem": subsystem},
     )
 
@@ -67,8 +70,8 @@ def act_on_policy(subsystem: str, action: str, policy: str) -> Response:
     path = f"/v4/{subsystem}/export/{policy}"
     if action == "delete":
         if request.form.get("confirm", "").strip() != policy:
-            return _policy_page(subsystem, policy, {}, None, "Type the policy's name to go on.")
-        answer = call("DELETE", path)
+            return _policy_page(subsystem, policy, request.form, None, "Type the policy's name to go on.")
+        answer = call("DELETE", path, headers=idempotency_key())
     elif action in ("add-rule", "remove-rule"):
         answer = call("PUT" if action == "add-rule" else "DELETE", f"{path}/rule/{rule}")
     else:

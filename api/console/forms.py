@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from flask import request
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+#: The smallest size that the API refuses as too large.
+_TOO_LARGE = 2**63
 
 SIZES = frozenset({"size_total", "max_autosize"})
 NUMBERS = frozenset({"percentage_snapshot_reserve"})
@@ -18,12 +21,13 @@ FLAGS = frozenset({"autosize_enabled", "compression_enabled", "inline_compressio
 
 
 def parse_size(text: str) -> int | str:
-    """Read ``10GiB``, ``500 GB`` or ``1024`` as bytes; anything else is returned as it is."""
+    """Read ``10GiB``, ``500 GB`` or ``1024`` as bytes, exactly; anything else is returned as it is."""
     match = _SIZE.fullmatch(text)
     if match is None:
         return text
     number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()]) if unit else int(float(number))
+    factor = (1024 if binary and unit else 1000) ** _POWERS[unit.lower()]
+    return min(int(Fraction(number) * factor), _TOO_LARGE)
 
 
 def body_of(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

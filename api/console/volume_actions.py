@@ -139,16 +139,21 @@ class _Form:
     def page(
         self, answer: ApiResponse | None = None, confirm_error: str = "", errors: Mapping[str, str] | None = None
     ) -> Response:
-        """The form, with what the API or the page itself found wrong."""
+        """The form, with what the API or the page itself found wrong.
+
+        A refusal of the API is shown alone where what belongs into the form cannot be read now.
+        """
         chosen = _action(self.action)
         volume = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}", headers={"Prefer": "wait=5"})
+        if answer is not None and volume.status != 200:  # noqa: PLR2004
+            return problem_page(answer)
         if volume.status == 202:  # noqa: PLR2004
             return render("reading.html", 202, subsystem=self.subsystem, what=self.volume, job=volume.body)
         if volume.status != 200:  # noqa: PLR2004
             return problem_page(volume)
         snapshots = self._snapshots() if chosen.shows_snapshots else []
         if isinstance(snapshots, Response):
-            return snapshots
+            return problem_page(answer) if answer is not None else snapshots
         return render(
             "volume_action.html",
             422 if confirm_error or errors else 200 if answer is None else answer.status,

@@ -13,7 +13,7 @@ import orjson
 from flask import Response, request, stream_with_context
 
 from api.console.api_client import ApiResponse, call, next_token
-from api.console.pages import is_live_update, page, problem_page, read_headers, render
+from api.console.pages import is_live_update, page, problem_page, read_headers, redirect_to, render
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 
@@ -40,7 +40,8 @@ class TableQuery:
 
     #: The filter as text, whether it was typed or came as parameters of a link.
     filter_text: str
-    filters: dict[str, str]
+    #: Its conditions, by field; all of them must hold.
+    filters: dict[str, list[str]]
     sort: str
     rows: int
     page: int
@@ -54,12 +55,13 @@ class TableQuery:
         """Read the request's query."""
         args = request.args
         parts = [part for part in args.get("filter", "").split("&") if part.strip()]
-        parts += [f"{name}={_escaped(value)}" for name, value in args.items() if name not in _OWN and value]
+        parts += [f"{name}={_escaped(value)}" for name, value in args.items(multi=True) if name not in _OWN and value]
         named = [part.partition("=") for part in parts]
-        filters = {name.strip(): unquote(value.strip()) for name, _, value in named}
-        pattern = args.get("q", "").strip()
-        if pattern:
-            filters["name"] = pattern if "*" in pattern else f"*{pattern}*"
+        filters: dict[str, list[str]] = {}
+        for name, _, value in named:
+            filters.setdefault(name.strip(), []).append(unquote(value.strip()))
+        if pattern := args.get("q", "").strip():
+            filters.setdefault("name", []).append(pattern if "*" in pattern else f"*{pattern}*")
         wrong = next((part for part, (name, _, value) in zip(parts, named, strict=True) if not _both(name, value)), "")
         chosen = tuple(name for name in args.getlist("columns") if name in EVERY_COLUMN)
         rows, number = args.get("rows", ""), args.get("page", "")
@@ -73,6 +75,11 @@ class TableQuery:
             page_token=args.get("page_token", ""),
             error=f"“{wrong}”: write a field, “=” and a value" if wrong else "",
         )
+
+    @property
+    def conditions(self) -> list[tuple[str, str]]:
+        """Each field with each of its conditions."""
+        return [(name, value) for name, values in self.filters.items() for value in values]
 
     @property
     def for_api(self) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _table(subsystem: str, query: TableQuery, answer: ApiResponse | None) -> Res
         every_column=EVERY_COLUMN,
         every_rows=ROWS,
         sorts=SORTS,
-        where="&".join(f"{name}={quote(value)}" for name, value in query.filters.items()),
+        where="&".join(f"{name}={quote(value)}" for name, value in query.conditions),
         total=int(listing.headers.get("X-Total-Count", 0)) if listing else 0,
         age_s=int(listing.headers.get("Age", 0)) if listing else None,
         next_token=next_token(listing) if listing else "",
@@ -142,13 +149,22 @@ def _error_text(problem: dict[str, Any] | None) -> str:
 
 @page("/<subsystem>/volumes.<kind>", access=Role.USER)
 def download(subsystem: str, kind: str) -> Response:
-    """The same table as a file: every row that the filter chooses, with the columns that were chosen (else all)."""
+    """The same table as a file: every row that the filter chooses, with the columns that were chosen (else all).
+
+    While the listing is being read, leads to the table, which says how far that is.
+    """
     if kind not in ("csv", "json"):
         raise Problem("not-found", "Volumes can be downloaded as csv or json.")
     query = TableQuery.from_request()
-    parameters = {**query.filters, "sort": query.sort, "fields": ",".join(request.args.getlist("columns"))}
+    parameters: dict[str, Any] = {
+        **query.filters,
+        "sort": query.sort,
+        "fields": ",".join(request.args.getlist("columns")),
+    }
     parameters["limit"] = str(_DOWNLOAD_ROWS)
     first = call("GET", f"/v4/{subsystem}/volumes", query=parameters, headers={"Prefer": "wait=20"})
+    if first.status == 202:  # noqa: PLR2004
+        return redirect_to(request.full_path.rstrip("?").replace(f"/volumes.{kind}", "/volumes", 1))
     if first.status != 200:  # noqa: PLR2004
         return problem_page(first)
     write = _csv if kind == "csv" else _json
@@ -160,7 +176,7 @@ def download(subsystem: str, kind: str) -> Response:
     return response
 
 
-def _pages(subsystem: str, first: ApiResponse, parameters: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+def _pages(subsystem: str, first: ApiResponse, parameters: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     answer = first
     while True:
         yield answer.body

@@ -34,6 +34,9 @@ def test_sizes_have_three_digits(value, text):
     [
         ("10GiB", 10 * 2**30), ("500 GB", 500 * 10**9), ("1024", 1024), ("3m", 3 * 10**6), ("1PiB", 2**50),
         ("1.5TiB", 1.5 * 2**40), ("2k", 2000), ("much", "much"), ("-5", "-5"), ("", ""),
+        (str(2**63 - 1), 2**63 - 1), ("1.000000001TB", 1000000001000), ("9" * 400, "9" * 400),
+        # One more than the API takes, which says so.
+        ("100000000 TB", 2**63),
     ],
 )  # fmt: skip
 def test_sizes_may_have_units(text, value):

@@ -108,6 +108,23 @@ class TestFormsOfVolumes:
             len(set(re.findall(r'name="key" value="([^"]+)"', client.get(f"/console/filer/{path}").text)) - {key}) == 1
         )
 
+    def test_a_policy_that_is_deleted_twice_by_one_form_is_deleted_once(self, client, filled):
+        (key,) = re.findall(r'name="key" value="([^"]+)"', client.get("/console/filer/export/default").text)
+        fields = {"confirm": "default", "key": key}
+        answers = [client.post("/console/filer/policy-actions/delete/default", data=fields) for _ in range(2)]
+        assert self._job(client, answers[0])["id"] == self._job(client, answers[1])["id"]
+
+    def test_each_form_of_the_restricted_volumes_makes_one_job(self, client, filled):
+        paths = ("gone1", "gone1", "gone2")
+        answers = [client.post(f"/console/filer/restricted/{path}", data={"key": "k1"}) for path in paths]
+        first, again, other = (self._job(client, answer)["id"] for answer in answers)
+        assert first == again != other
+
+    def test_a_size_beyond_what_json_holds_is_refused(self, client, filled):
+        answer = client.post("/console/filer/new-volume", data={"name": "big1", "size_total": "100000000 TB"})
+        assert answer.status_code == 422
+        assert "must be from 0 to" in answer.text
+
     @pytest.mark.parametrize(
         ("path", "name"), [("volume-actions/snapshot/db01", "name"), ("new-volume", "name"), ("new-policy", "name")]
     )

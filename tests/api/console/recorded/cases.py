@@ -74,6 +74,9 @@ VOLUMES: dict[str, Case] = {
         _V + "?sort=size_total&refresh=1", {_LISTED: listing(_ROWS)}, UBER, headers={"X-Console-Update": "1"}
     ),
     "volumes-by-name": Case(f"{_V}?sort=name&q=d*", {_LISTED: listing(_ROWS[:1])}, USER),
+    "volumes-two-conditions-on-one-field": Case(
+        f"{_V}?filter=name%3D!db2%26size_used%3D%3E1%26size_used%3D%3C9%2525&q=db&size_used=!5", {_LISTED: listing([])}
+    ),
     "volumes-none": Case(f"{_V}?state=off%26on", {_LISTED: listing([])}),
     "volumes-none-at-all": Case(_V, {_LISTED: listing([])}),
     "volumes-on-seven-systems": Case(
@@ -91,6 +94,8 @@ VOLUMES: dict[str, Case] = {
     "volumes-json": Case(
         f"{_V}.json?columns=name&sort=-name&state=online", {_LISTED: listing([{"name": "a"}, {"name": "b"}])}
     ),
+    "volumes-csv-reading": Case(f"{_V}.csv?q=db&state=online", {_LISTED: _READING}),
+    "volumes-csv-refused": Case(f"{_V}.csv", {_LISTED: refused(problem("queue-full"))}),
     "volumes-xml": Case(f"{_V}.xml"),
     "volume": Case(f"{_V}/db01", _OF_DB01),
     "volume-for-user": Case(f"{_V}/db01", _OF_DB01, USER),
@@ -222,6 +227,25 @@ ACTIONS: dict[str, Case] = {
     "send-lock-refused": Case(
         f"{_A}/lock/db01", _FORM | {"PUT /v4/filer/volumes/db01/locks/h": refused(problem("lock-held"))}, ADMIN,
         {"host": "h", "key": "k1"},
+    ),
+    "send-lock-refused-while-reading": Case(
+        f"{_A}/lock/db01", {_DB01: _READING, "PUT /v4/filer/volumes/db01/locks/h": refused(problem("lock-held"))},
+        ADMIN, {"host": "h", "key": "k1"},
+    ),
+    "send-lock-while-redis-is-away": Case(
+        f"{_A}/lock/db01",
+        {
+            _DB01: refused(problem("queue-full")),
+            "PUT /v4/filer/volumes/db01/locks/h": refused(problem("queue-unavailable") | {"retryable": True}),
+        },
+        ADMIN, {"host": "h", "key": "k1"},
+    ),
+    "send-clone-refused-while-reading": Case(
+        f"{_A}/clone/db01",
+        _FORM | {
+            f"{_DB01}/snapshots": _READING, "POST /v4/filer/volumes/db02": refused(problem("no-such-snapshot")),
+        },
+        ADMIN, {"new_name": "db02", "from_snapshot": "old"},
     ),
     "send-unlock": Case(f"{_A}/unlock/db01", {"DELETE /v4/filer/volumes/db01/locks/h": _MADE}, UBER, {"host": "h"}),
     "new-volume": Case("/console/filer/new-volume?comment=c"),

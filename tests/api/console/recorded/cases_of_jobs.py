@@ -198,11 +198,17 @@ POLICIES: dict[str, Case] = {
         f"{_P}/add-rule/a%20b/c", _OF_POLICY | {"PUT /v4/filer/export/a b/c/rule/x y": refused(wrong("rule"))}, ADMIN,
         {"rule": "x y"},
     ),
+    "send-add-rule-refused-while-reading": Case(
+        f"{_P}/add-rule/p1",
+        {"GET /v4/filer/export/p1": Answer(job(0x900, state="running"), 202),
+         "PUT /v4/filer/export/p1/rule/x": refused(problem("queue-full"))},
+        ADMIN, {"rule": "x"},
+    ),
     "send-remove-rule": Case(
         f"{_P}/remove-rule/a%20b/c", {"DELETE /v4/filer/export/a b/c/rule/@g": _MADE}, ADMIN, {"rule": "@g"}
     ),
     "send-delete-policy": Case(
-        f"{_P}/delete/a%20b/c", {"DELETE /v4/filer/export/a b/c": _MADE}, ADMIN, {"confirm": "a b/c "}
+        f"{_P}/delete/a%20b/c", {"DELETE /v4/filer/export/a b/c": _MADE}, ADMIN, {"confirm": "a b/c ", "key": "k1"}
     ),
     "send-delete-policy-unconfirmed": Case(f"{_P}/delete/a%20b/c", _OF_POLICY, ADMIN, {"confirm": "a b"}),
     "send-policy-unknown": Case(f"{_P}/praise/p1", {}, ADMIN, {}),
@@ -211,7 +217,14 @@ POLICIES: dict[str, Case] = {
     "restricted-reading": Case(_RESTRICTED, {"GET /v4/filer/restricted": Answer(job(0x900, state="running"), 202)}),
     "restricted-refused": Case(_RESTRICTED, {"GET /v4/filer/restricted": refused(problem("not-supported"))}),
     "send-reinstate": Case(
-        f"{_RESTRICTED}/gone1", {"POST /v4/filer/restricted/gone1/reinstate": _MADE}, UBER, {"junction_path": " /a "}
+        f"{_RESTRICTED}/gone1", {"POST /v4/filer/restricted/gone1/reinstate": _MADE}, UBER,
+        {"junction_path": " /a ", "key": "k1"},
+    ),
+    "send-reinstate-refused-while-reading": Case(
+        f"{_RESTRICTED}/gone1",
+        {"GET /v4/filer/restricted": Answer(job(0x900, state="running"), 202),
+         "POST /v4/filer/restricted/gone1/reinstate": refused(problem("queue-full"))},
+        UBER, {"junction_path": "/a"},
     ),
     "send-reinstate-refused": Case(
         f"{_RESTRICTED}/gone1", _GONE | {"POST /v4/filer/restricted/gone1/reinstate": refused(wrong("junction_path"))},
