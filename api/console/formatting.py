@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +69,11 @@ def percent(part: float | None, whole: float | None) -> int | None:
     if part is None or not whole:
         return None
     return max(0, min(100, round(100 * part / whole)))
+
+
+def newest_first(snapshots: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Order snapshots by their creation; those whose time is not known come last."""
+    return sorted(snapshots, key=lambda snapshot: str(snapshot.get("creation_time") or ""), reverse=True)
 
 
 def json_text(value: Any) -> str:

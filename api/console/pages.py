@@ -36,7 +36,7 @@ _POLICY = (
 
 for _filter in (
     formatting.size, formatting.duration, formatting.ago, formatting.between, formatting.clock, formatting.quantity,
-    formatting.json_text,
+    formatting.json_text, formatting.newest_first,
     wording.field_label, wording.operation_label, wording.next_step, wording.waiting_words, wording.subject,
 ):  # fmt: skip
     blp.add_app_template_filter(_filter)

@@ -53,6 +53,7 @@ def volume(subsystem: str, volume: str) -> Response:
         snapshots=_rows(snapshots),
         marks=charts.time_line(_rows(snapshots) or []),
         locks=_rows(locks),
+        problems={"snapshots": _problem(snapshots), "locks": _problem(locks)},
         jobs=_jobs_of(subsystem, name),
         events={"subsystem": subsystem, "volume": name},
     )
@@ -68,6 +69,12 @@ def _grouped(volume: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _rows(answer: ApiResponse) -> list[Mapping[str, Any]] | None:
     """The rows of a collection; None when they are not known yet."""
     return answer.body if answer.status == 200 and isinstance(answer.body, list) else None  # noqa: PLR2004
+
+
+def _problem(answer: ApiResponse) -> Mapping[str, Any] | None:
+    """Why a collection cannot be read; None when it is being read, or is only not cached."""
+    is_refused = answer.status >= 400 and answer.body.get("code") != "not-cached"  # noqa: PLR2004
+    return answer.body if is_refused else None
 
 
 def _jobs_of(subsystem: str, name: str) -> list[Mapping[str, Any]]:

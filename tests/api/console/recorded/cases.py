@@ -111,6 +111,16 @@ VOLUMES: dict[str, Case] = {
             "GET /v4/filer/volumes/n1:/db 01/locks": _READING, "GET /v4/jobs": listing([]),
         },
     ),
+    "volume-unread": Case(
+        f"{_V}/db01",
+        _OF_DB01 | {
+            f"{_DB01}/snapshots": refused(problem("not-cached")), f"{_DB01}/locks": refused(problem("not-supported")),
+        },
+        USER,
+    ),
+    "volume-snapshot-without-time": Case(
+        f"{_V}/db01", _OF_DB01 | {f"{_DB01}/snapshots": listing([snapshot("new", None), *_SNAPSHOTS])}, USER
+    ),
     "volume-update": Case(f"{_V}/db01", _OF_DB01, headers={"X-Console-Update": "1"}),
     "volume-reading": Case(f"{_V}/db01", {_DB01: _READING}, USER),
     "volume-gone": Case(f"{_V}/db01", {_DB01: refused(problem("no-such-volume"))}),

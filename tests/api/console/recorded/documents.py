@@ -31,7 +31,7 @@ def volume(name: str = "db01", **fields: Any) -> dict[str, Any]:
     } | fields  # fmt: skip
 
 
-def snapshot(name: str, at: str = "2026-03-01T12:00:00Z", kib: int | None = 2048) -> dict[str, Any]:
+def snapshot(name: str, at: str | None = "2026-03-01T12:00:00Z", kib: int | None = 2048) -> dict[str, Any]:
     """A snapshot."""
     return {"name": name, "creation_time": at, "size_kbytes": kib}
 

@@ -25,6 +25,18 @@ window.scenarios = {
     part(1), () => hear("open"), () => hear("job"), () => hear("job"), () => turn(part(2)), () => hear("gap"),
     () => turn(part(3)), () => hear("other"),
   ],
+  "the event of a read is followed by a request for what is cached": [
+    part(1), () => hear("job", "list_locks"), () => turn(part(2)), () => hear("job", "get_volume"), () => hear("job"),
+    () => hear("job", "list_volumes"), () => turn(part(3)),
+  ],
+  "a stream that is refused is opened again after the next answer": [
+    part(1), () => breakOff(0), () => turn(part(2)), () => breakOff(2), () => turn(), () => turn(part(3)),
+  ],
+  "what its user may not see any more is opened anew": [part(1), () => turn("sign in", { ok: false, status: 401 })],
+  "what is gone is opened anew, but not over a form that is filled in": [
+    part("<input>"), () => write("z"), () => turn("gone", { ok: false, status: 404 }), () => write(""),
+    () => turn("gone", { ok: false, status: 404 }),
+  ],
   "what happened before the stream was open is seen": [live(1), () => hear("open")],
   "what happens during a request is followed by one more": [
     part(1), () => turn(part(2), { meanwhile: () => hear("job") }), () => turn(part(3)),

@@ -5,14 +5,17 @@ const answers = [], planned = new Map();
 let count = 0, isHidden = false;
 window.setTimeout = (call, ms) => { log.push(`plans a turn in ${ms} ms`); planned.set(++count, call); return count; };
 window.clearTimeout = (id) => { if (planned.delete(id)) log.push("drops that plan"); };
-window.fetch = async (url, { headers, ...options }) => {
-  log.push(`asks for ${new URL(url).pathname} ${JSON.stringify({ ...options, ...headers })}`);
+window.fetch = async (url, { headers, signal, ...options }) => {
+  const limit = signal instanceof AbortSignal ? "" : " without a limit";
+  log.push(`asks for ${new URL(url).pathname} ${JSON.stringify({ ...options, ...headers })}${limit}`);
   const answer = answers.shift();
   if (!answer) throw new TypeError("away");
   answer.meanwhile?.();
   return { ok: true, redirected: false, ...answer, text: async () => answer.text };
 };
 window.EventSource = class extends EventTarget {
+  static CLOSED = 2;
+  readyState = 1;
   constructor(url) { super(); log.push(`listens to ${url}`); window.stream = this; }
   close() { log.push("listens no longer"); }
 };
@@ -30,7 +33,10 @@ window.turn = async (content, rest) => {
   await call();
 };
 window.happen = (kind) => { dispatchEvent(new Event(kind)); };
-window.hear = (kind) => { stream.dispatchEvent(new Event(kind)); };
+window.hear = (kind, operation = "update_volume") => {
+  stream.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify({ operation }) }));
+};
+window.breakOff = (readyState) => { stream.readyState = readyState; hear("error"); };
 window.hide = (value) => { isHidden = value; document.dispatchEvent(new Event("visibilitychange")); };
 window.find = (selector) => document.querySelector(selector);
 window.write = (text) => { find("input, textarea").value = text; };
