@@ -125,6 +125,34 @@ class TestAsking:
         assert failure.value.detail.startswith("away")
         assert getattr(failure.value, "idempotency_key", None) == ("k" if method == "POST" else None)
 
+    @pytest.mark.parametrize(
+        "later",
+        [
+            problem(401, "unauthenticated"),
+            problem(403, "missing-role"),
+            problem(500, "x"),
+            Response(404, {}, b"<html>"),
+        ],
+        ids=lambda response: response.status,
+    )
+    def test_nor_does_an_answer_that_would_be_the_same_if_it_was(self, later: Response) -> None:
+        """The session has ended since the first attempt, for example."""
+        request = Request("POST", "/x", headers={"Idempotency-Key": "k"})
+        with pytest.raises(OutcomeUnknown) as failure:
+            run(send_with_retries(Context(), request, Deadline(9)), LOST, later)
+        assert failure.value.idempotency_key == "k"
+        for method, earlier in (("GET", LOST), ("POST", REFUSED)):
+            flow = send_with_retries(Context(), Request(method, "/x", headers=request.headers), Deadline(9))
+            assert run(flow, earlier, later)[0] is later
+
+    @pytest.mark.parametrize(
+        "later",
+        [problem(409, "lock-held"), problem(502, "backend-error", operation_location="/v4/jobs/1"), answer(200)],
+    )
+    def test_an_answer_about_the_change_is_final(self, later: Response) -> None:
+        request = Request("POST", "/x", headers={"Idempotency-Key": "k"})
+        assert run(send_with_retries(Context(), request, Deadline(9)), LOST, later)[0] is later
+
     @pytest.mark.parametrize(("lost", "error"), [(LOST, OutcomeUnknown), (REFUSED, Unavailable)])
     def test_what_may_have_been_accepted_is_told(self, lost: ConnectionLost, error: type[StorageApiError]) -> None:
         with pytest.raises(error) as failure:

@@ -14,7 +14,10 @@ from storage_api_client.protocol.messages import ConnectionLost, Flow, Pause, Re
 
 _OK = range(200, 300)
 _NOT_MODIFIED = 304
+_ERRORS = 400
 _UNAUTHORISED = 401
+_FORBIDDEN = 403
+_MISTAKE = 500
 _GATEWAY = (502, 503, 504)
 _UNAVAILABLE = 503
 _LATER = (429, _UNAVAILABLE)
@@ -97,13 +100,14 @@ def send_with_retries(
             if lost.permanent or (once and lost.sent) or not deadline.allows_reconnect(delay_s):
                 raise _gave_up(problem, request, perhaps_accepted=perhaps_accepted) from None
         else:
-            delay_s = _delay_s(response, attempt)
+            delay_s, is_in_doubt = _delay_s(response, attempt), perhaps_accepted and request.method != "GET"
+            problem = problem_of(response, request)
+            if is_in_doubt and _says_nothing_of_the_change(response):
+                raise _gave_up(problem, request, perhaps_accepted=True)
             if delay_s < 0:
                 deadline.answered()
                 return response
-            problem = problem_of(response, request)
             if not deadline.allows(delay_s) or (once and response.status == _UNAVAILABLE):
-                is_in_doubt = perhaps_accepted and request.method != "GET"
                 raise _gave_up(problem, request, perhaps_accepted=True) if is_in_doubt else error_of(problem)
         if problem.detail != last_detail:
             last_detail = problem.detail
@@ -131,6 +135,16 @@ def _delay_s(response: Response, attempt: int) -> float:
     if "operation-location" in response.headers and response.status != _NOT_CACHED:
         return -1
     return max(response.retry_after_s, 0.1, backoff_s(attempt) if response.retry_after_s < 1 else 0)
+
+
+def _says_nothing_of_the_change(response: Response) -> bool:
+    """Would the response be the same, whether an earlier attempt was accepted or not?
+
+    It is of who asks or of a mistake of the service, or does not come from the service.
+    """
+    if response.status < _ERRORS or response.status in _LATER or "operation-location" in response.headers:
+        return False
+    return response.status in (_UNAUTHORISED, _FORBIDDEN) or response.status >= _MISTAKE or not response.is_problem
 
 
 def unreachable(lost: ConnectionLost, request_id: str | None) -> Problem:
