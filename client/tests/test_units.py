@@ -6,8 +6,10 @@ import json
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from threading import Barrier
 from unittest.mock import Mock
 from urllib.parse import urlencode
 
@@ -157,6 +159,20 @@ def test_exit_statuses() -> None:
     assert worst([]) is ExitStatus.DONE
 
 
+def test_what_several_store_at_the_same_time_is_all_stored(tmp_path: Path) -> None:
+    begin = Barrier(4)
+
+    def store(profile: int) -> None:
+        file = CredentialsFile(tmp_path / "credentials.json")
+        begin.wait(10)
+        for url in range(10):
+            file.store({"profile": f"p{profile}", "url": f"u{url}", "kind": "token"})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store, range(4)))
+    assert len(CredentialsFile(tmp_path / "credentials.json").entries()) == 40
+
+
 def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> None:
     file = CredentialsFile(tmp_path / "home" / "credentials.json")
     assert file.entries() == []
@@ -169,7 +185,8 @@ def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> 
     assert len(file.entries()) == 3
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert file.path.parent.stat().st_mode & 0o777 == 0o700
-    assert [path.name for path in file.path.parent.iterdir()] == ["credentials.json"]
+    assert {path.name for path in file.path.parent.iterdir()} == {"credentials.json", "credentials.write-lock"}
+    assert file.path.with_suffix(".write-lock").stat().st_mode & 0o777 == 0o600
     assert [file.forget("p", "a"), file.forget("p", "a")] == [True, False]
     assert file.find("p", "a") is None
     assert len(json.loads(file.path.read_text())) == 2
@@ -188,7 +205,7 @@ def test_credentials_that_cannot_be_stored_leave_no_copy(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "replace", Mock(side_effect=OSError("No space left on device")))
     with pytest.raises(OSError, match="No space"):
         file.store({"profile": "q", "url": "a"})
-    assert [path.name for path in tmp_path.iterdir()] == ["credentials.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"credentials.json", "credentials.write-lock"}
     assert file.entries() == [{"profile": "p", "url": "a"}]
 
 

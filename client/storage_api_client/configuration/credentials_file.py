@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,32 @@ class CredentialsFile:
 
     def store(self, entry: Entry) -> None:
         """Store an entry in the place of the one for the same profile and service."""
-        self._write([*self._without(entry), entry])
+        with self._exclusive():
+            self._write([*self._without(entry), entry])
 
     def forget(self, profile: str, url: str) -> bool:
         """Delete an entry; False when there was none."""
-        entry = {"profile": profile, "url": url}
-        kept = self._without(entry)
-        if len(kept) == len(self.entries()):
+        if self.find(profile, url) is None:
             return False
-        self._write(kept)
+        with self._exclusive():
+            self._write(self._without({"profile": profile, "url": url}))
         return True
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Let no other process store anything between reading the file and writing it."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Nobody else may hold it either.
+        lock = os.open(self.path.with_suffix(".write-lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            # Where there are no locks, nothing is exclusive.
+            with suppress(ImportError, OSError):
+                import fcntl
+
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _without(self, entry: Mapping[str, Any]) -> list[Entry]:
         same = (entry["profile"], entry["url"])
@@ -64,7 +80,6 @@ class CredentialsFile:
 
     def _write(self, entries: list[Entry]) -> None:
         """Whole or not at all, and never readable for others, not even for a moment."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=".credentials-")  # made with mode 0600
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

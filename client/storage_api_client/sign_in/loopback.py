@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PATH = "/callback"
 _LIMIT_S = 300.0
-_PAGE = b"""<!doctype html><meta charset=utf-8><title>Signed in</title>
+_PAGE = b"""<!doctype html><meta charset=utf-8><title>storage-api</title>
 <p>Go back to the terminal; this page may be closed."""
 
 
