@@ -34,6 +34,12 @@ def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
     assert order["requests"][0]["body"] == {"rules": ["a", "b"]}
 
 
+def test_a_cell_may_have_several_lines(tmp_path: Path) -> None:
+    text = "for orders\nask ann\x0b\u2028first"
+    order = _ordered(tmp_path, f'operation,subsystem,volume,comment\nupdate_volume,s,v,"{text}"\n'.encode())
+    assert [member["body"] for member in order["requests"]] == [{"comment": text}]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -139,6 +139,13 @@ class TestBatches:
             run(flow, answer(202, JOB), ended, members)
         assert (failure.value.code, [result.job for result in failure.value.results]) == (code, ["2", "3"])
 
+    def test_one_that_was_accepted_is_known_when_the_service_goes_away(self) -> None:
+        flow = run_batch(Context(), Change("POST", "/v4/batches", lambda body: body, {}), Options(0))
+        with pytest.raises(Unavailable) as failure:
+            run(flow, answer(202, JOB), LOST)
+        assert failure.value.job is not None
+        assert failure.value.job.id == "1"
+
     def test_one_without_a_result_ends_too(self) -> None:
         ended = answer(200, JOB | {"done": True, "state": "succeeded"})
         assert run(await_batch(Context(), "1", Deadline(9)), ended, answer(200))[0] == ()

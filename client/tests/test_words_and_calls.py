@@ -56,8 +56,8 @@ READS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     f"job retry -y {_JOBS}": ("jobs.retry_all", (), _CHOSEN),
     "job settle 7 failed": ("jobs.settle", ("7", "failed"), {}),
     "job cancel 7": ("jobs.cancel", ("7",), {}),
-    "job retry 7": ("jobs.retry", ("7",), {}),
-    "batch retry 7": ("jobs.retry", ("7",), {}),
+    "job retry 7 --idempotency-key k": ("jobs.retry", ("7",), {"idempotency_key": "k"}),
+    "batch retry 7 --idempotency-key k": ("jobs.retry", ("7",), {"idempotency_key": "k"}),
     "batch show 7": ("jobs.list", (), {"batch": "7", "all": True}),
     "session end ann": ("end_sessions", ("ann",), {}),
 }

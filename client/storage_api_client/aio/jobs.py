@@ -46,9 +46,10 @@ class AsyncJobs:
         flow = jobs.cancel(self._executor.context, job_id, self._executor.timeout)
         return AsyncJob.bound(await self._executor.run(flow), self._executor)
 
-    async def retry(self, job_id: str) -> AsyncJob[Any]:
-        """Submit a failed or cancelled job again, as a new job."""
-        job: AsyncJob[Any] = await self._executor.change(jobs.retry_job(job_id), {}, wait=False)
+    async def retry(self, job_id: str, *, idempotency_key: str | None = None) -> AsyncJob[Any]:
+        """Submit a failed or cancelled job again, as a new job; with the same key it is the same one."""
+        more = {"idempotency_key": idempotency_key}
+        job: AsyncJob[Any] = await self._executor.change(jobs.retry_job(job_id), more, wait=False)
         return job
 
     async def settle(self, job_id: str, outcome: str) -> AsyncJob[Any]:

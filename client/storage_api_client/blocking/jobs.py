@@ -47,9 +47,10 @@ class Jobs:
         flow = jobs.cancel(self._executor.context, job_id, self._executor.timeout)
         return Job.bound(self._executor.run(flow), self._executor)
 
-    def retry(self, job_id: str) -> Job[Any]:
-        """Submit a failed or cancelled job again, as a new job."""
-        job: Job[Any] = self._executor.change(jobs.retry_job(job_id), {}, wait=False)
+    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job[Any]:
+        """Submit a failed or cancelled job again, as a new job; with the same key it is the same one."""
+        more = {"idempotency_key": idempotency_key}
+        job: Job[Any] = self._executor.change(jobs.retry_job(job_id), more, wait=False)
         return job
 
     def settle(self, job_id: str, outcome: str) -> Job[Any]:

@@ -41,7 +41,10 @@ def status_of(error: StorageApiError) -> ExitStatus:
     """Return the exit status of an error."""
     from storage_api_client import errors
 
-    if isinstance(error, errors.JobFailed) and not isinstance(error, errors.BatchFailed):
+    if isinstance(error, errors.BatchFailed):
+        codes = {member.problem.code for member in error.results if member.problem}
+        return ExitStatus.UNKNOWN if "outcome-unknown" in codes else ExitStatus.FAILED
+    if isinstance(error, errors.JobFailed):
         return status_of_code(error.code, error.problem.status)
     by_class = {
         errors.NotFound: ExitStatus.NOT_FOUND,

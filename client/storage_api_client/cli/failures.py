@@ -22,8 +22,11 @@ def _print(line: str) -> None:
     say(printable(line))
 
 
-def explain(error: StorageApiError) -> ExitStatus:
-    """Print what went wrong and what to do next; return the exit status."""
+def explain(error: StorageApiError, command: str = "the same command and") -> ExitStatus:
+    """Print what went wrong and what to do next; return the exit status.
+
+    ``command`` is what to give the Idempotency-Key to, where the request may have been accepted.
+    """
     from storage_api_client.errors import BatchFailed
 
     status = status_of(error)
@@ -35,7 +38,7 @@ def explain(error: StorageApiError) -> ExitStatus:
         say(f"  the storage system says: {for_people('', dict(error.backend_error.raw))}")
     if isinstance(error, BatchFailed):
         _explain_members(error)
-    if hint := _next_step(error, status):
+    if hint := _next_step(error, status, command):
         say(f"  {hint}")
     return status
 
@@ -46,11 +49,11 @@ def _explain_members(error: BatchFailed) -> None:
             _print(f"  {place}: {member.problem.detail} (job {member.job})")
 
 
-def _next_step(error: StorageApiError, status: ExitStatus) -> str:
+def _next_step(error: StorageApiError, status: ExitStatus, command: str) -> str:
     job = error.job.id if error.job else ""
     key = getattr(error, "idempotency_key", None)
     if key:
-        return f"Go on with the same command and --idempotency-key {key}: it is still one job."
+        return f"Go on with {command} --idempotency-key {key}: it is still one job."
     by_status = {
         ExitStatus.NOT_AUTHORISED: "" if error.code == "missing-role" else "Sign in: storage-api login",
         ExitStatus.STILL_RUNNING: f"Go on waiting: storage-api job wait {job}",

@@ -22,6 +22,7 @@ _FILTERS = {
     "finished_until": "finished_before",
 }
 F = TypeVar("F", bound=Callable[..., Any])
+KEY = click.option("--idempotency-key", metavar="KEY", help="Repeated with the same key, it is still one job.")
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -86,7 +87,7 @@ def waiting(function: F) -> F:
 
     @click.option("--wait/--no-wait", default=True, help="Wait for the end (default), or print the job's id.")
     @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer (default: 300).")
-    @click.option("--idempotency-key", metavar="KEY", help="Repeated with the same key, it is still one job.")
+    @KEY
     @wraps(function)
     def with_options(
         state: State, *, wait: bool, timeout: float | None, idempotency_key: str | None, **arguments: Any

@@ -165,7 +165,7 @@ def _interrupted(state: State) -> ExitStatus:
         say(f"\nInterrupted; the job goes on. Wait for it: {PROGRAM} job wait {' '.join(state.jobs)}")
     elif state.key:
         say(
-            f"\nInterrupted; the change may have been accepted. Go on with the same command and --idempotency-key "
+            f"\nInterrupted; the change may have been accepted. Go on with {state.command} --idempotency-key "
             f"{state.key}: it is still one job."
         )
     else:

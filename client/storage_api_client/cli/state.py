@@ -38,6 +38,7 @@ class State:
     Attributes:
         jobs: ids of the jobs that are being waited for; they go on when we are interrupted.
         key: the Idempotency-Key of the change that is being asked for, until there is a job.
+        command: what to give that key to, so that it is still the same request.
     """
 
     url: str | None = None
@@ -45,6 +46,7 @@ class State:
     output: str | None = None
     jobs: list[str] = field(default_factory=list)
     key: str | None = None
+    command: str = "the same command and"
     say: Callable[[str], None] = field(default=streams.say)
     _found: ServiceSettings | None = None
 

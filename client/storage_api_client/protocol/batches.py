@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from storage_api_client.errors import BatchFailed
+from storage_api_client.errors import BatchFailed, StorageApiError
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.protocol.changes import Change, Options, submit
@@ -24,7 +24,11 @@ def run_batch(context: Context, change: Change[Any], options: Options) -> Flow[t
     """
     deadline = Deadline(options.timeout)
     accepted = yield from submit(context, change, options)
-    return (yield from await_batch(context, accepted.id, deadline, options.on_progress))
+    try:
+        return (yield from await_batch(context, accepted.id, deadline, options.on_progress))
+    except StorageApiError as error:
+        error.job = error.job or accepted
+        raise
 
 
 def await_batch(

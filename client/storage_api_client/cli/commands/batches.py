@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from storage_api_client.cli.options import Group, command, waiting
+from storage_api_client.cli.commands.jobs import retrying
+from storage_api_client.cli.options import KEY, Group, command, waiting
 from storage_api_client.cli.state import ChangeCommand, State
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def _order(file: TextIO) -> dict[str, Any]:
         if delimiter := _delimiter(file.name, text):
             import csv
 
-            return from_rows(csv.DictReader(text.splitlines(), delimiter=delimiter))
+            return from_rows(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
         return order_of(_document(text))
     except OrderError as error:
         raise click.UsageError(str(error)) from None
@@ -157,7 +159,8 @@ def wait(state: State, id_: str, *, timeout: float | None) -> None:
 
 @command(group, "retry")
 @ID
-def retry(state: State, id_: str) -> None:
+@KEY
+def retry(state: State, id_: str, *, idempotency_key: str | None) -> None:
     """Make a new batch of the members that did not succeed, and print its id."""
-    with state.client() as api:
-        click.echo(api.jobs.retry(id_).id)
+    with state.client() as api, retrying(state, f"batch retry {id_}", idempotency_key) as key:
+        click.echo(api.jobs.retry(id_, idempotency_key=key).id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from storage_api_client.cli.exit_status import ExitStatus, worst
 from storage_api_client.cli.failures import explain
-from storage_api_client.cli.options import YES, Group, command, job_filter, jobs_chosen
+from storage_api_client.cli.names import PROGRAM
+from storage_api_client.cli.options import KEY, YES, Group, command, job_filter, jobs_chosen
 from storage_api_client.cli.state import State, Stop
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Jobs that are followed at a time; each takes a connection.
 _AT_ONCE = 20
+#: Ids of one request.
+_MOST_IDS = 200
 COLUMNS = ("id", "operation", "target", "state", "progress.percent", "created_at", "error.code")
 OTHERS = ("id", "operation", "target", "state", "requested_by", "created_at", "queue.waiting_reason", "error.code")
 IDS = click.argument("ids", nargs=-1, required=True, metavar="ID…")
@@ -48,7 +52,9 @@ def do_for_each(ids: Iterable[str], do: Callable[[str], ExitStatus]) -> None:
     for id_ in ids:
         try:
             statuses.append(do(id_))
-        except StorageApiError as error:  # noqa: PERF203 - each by itself
+        except Stop as end:  # noqa: PERF203 - each by itself
+            statuses.append(end.status)
+        except StorageApiError as error:
             statuses.append(explain(error))
     if (status := worst(statuses)) is not ExitStatus.DONE:
         raise Stop(status)
@@ -89,9 +95,24 @@ def watch(state: State, ids: tuple[str, ...], *, timeout: float | None) -> None:
     """Show how far jobs are until they have ended; the exit status is the worst of theirs."""
     try:
         wait_for(state, ids, timeout)
-    finally:
+    except Stop as end:
+        _show_jobs(state, ids)
+        raise end from None
+    _show_jobs(state, ids)
+
+
+def _show_jobs(state: State, ids: tuple[str, ...]) -> None:
+    """Show jobs; where that fails the exit status is still theirs."""
+    from storage_api_client.errors import StorageApiError
+
+    try:
         with state.client() as api:
-            state.show((job for job in api.jobs.list(id=ids, all=True)), COLUMNS)
+            starts = range(0, len(ids), _MOST_IDS)
+            jobs = [job for start in starts for job in api.jobs.list(id=ids[start : start + _MOST_IDS], all=True)]
+    except StorageApiError as error:
+        explain(error)
+    else:
+        state.show(jobs, COLUMNS)
 
 
 def wait_for(state: State, ids: tuple[str, ...], timeout: float | None) -> None:
@@ -174,26 +195,47 @@ def _report_state(state: State, job: Any, word: str) -> ExitStatus:
 @command(group, "retry", "retry_job", "retry_jobs")
 @click.argument("ids", nargs=-1, metavar="[ID…]")
 @jobs_chosen
+@KEY
 @YES
-def retry(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> None:
+def retry(state: State, ids: tuple[str, ...], *, idempotency_key: str | None, yes: bool, **chosen: Any) -> None:
     """Do failed or cancelled jobs again: those that are named, or all that the options choose.
 
     The ids of the new jobs are written to standard output; wait for them with: storage-api job wait ID…
     """
-    if _chosen(ids, chosen):
+    is_bulk = _chosen(ids, chosen)
+    if idempotency_key is not None and len(ids) != 1:
+        raise click.UsageError("A key is that of one job: name one.")
+    if is_bulk:
         _in_bulk(state, "retry", chosen, yes=yes)
         return
     with state.client() as api:
         made: list[Any] = []
 
         def again(id_: str) -> ExitStatus:
-            made.append(api.jobs.retry(id_))
+            with retrying(state, f"job retry {id_}", idempotency_key) as key:
+                made.append(api.jobs.retry(id_, idempotency_key=key))
             return ExitStatus.DONE
 
         try:
             do_for_each(ids, again)
         finally:
             _show_ids(state, made)
+
+
+@contextmanager
+def retrying(state: State, words: str, key: str | None) -> Iterator[str]:
+    """Yield the Idempotency-Key of a retry: where it may have been accepted, the error says how to go on with it."""
+    import uuid
+
+    from storage_api_client.errors import OutcomeUnknown
+
+    state.key = str(uuid.uuid4()) if key is None else key
+    state.command = f"{PROGRAM} {words}"
+    try:
+        yield state.key
+    except OutcomeUnknown as unknown:
+        raise Stop(explain(unknown, state.command)) from None
+    state.key = None
 
 
 def _show_ids(state: State, jobs: list[Any]) -> None:
