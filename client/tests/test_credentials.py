@@ -16,7 +16,7 @@ from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.errors import NotAuthorised
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.events import events
-from storage_api_client.protocol.messages import Flow, Request, Response
+from storage_api_client.protocol.messages import ConnectionLost, Flow, Request, Response
 from storage_api_client.protocol.retries import Context, checked, send_with_retries
 from storage_api_client.sign_in import oauth
 from storage_api_client.sign_in.oauth import OAuthError, Provider
@@ -125,6 +125,26 @@ class TestStored:
         credentials, _ = self.stored(tmp_path, expires_at=time.time())
         assert run(credentials.headers(), LOST)[0] == {"Authorization": "Bearer old"}
 
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_a_provider_in_error_says_nothing_of_who_asks(self, status: int, tmp_path: Path) -> None:
+        """One that is overloaded for a moment is no reason to sign in again."""
+        credentials, _ = self.stored(tmp_path)
+        with pytest.raises(ConnectionLost) as failure:
+            run(credentials.renew(), Response(status, {}, b"<html>"))
+        assert not failure.value.sent
+        flow = send_with_retries(Context(credentials), Request("GET", "/x"), Deadline(9))
+        refused = problem(401, "unauthenticated")
+        assert run(flow, refused, problem(status, "x"), refused, answer(200, NEW), answer(200))[0].status == 200
+
+    def test_tokens_that_cannot_be_stored_are_used_all_the_same(self, tmp_path: Path) -> None:
+        credentials, file = self.stored(tmp_path)
+        file.path.with_suffix(".lock").mkdir()
+        file.path.with_suffix(".write-lock").unlink()
+        file.path.with_suffix(".write-lock").mkdir()
+        assert run(credentials.renew(), answer(200, NEW))[0] is True
+        assert run(credentials.headers())[0] == {"Authorization": "Bearer new"}
+        assert file.find("p", "u") == ENTRY
+
     def test_what_another_process_has_renewed_is_taken(self, tmp_path: Path) -> None:
         credentials, file = self.stored(tmp_path)
         file.store({**ENTRY, "access_token": "theirs"})
@@ -216,10 +236,13 @@ class TestProvider:
     def test_the_device_flow_asks_as_often_as_it_may(self) -> None:
         prompts: list[Any] = []
         start = {"device_code": "d", "user_code": "u", "verification_uri": "https://v", "interval": 2}
-        waits = [answer(400, {"error": error}) for error in ("authorization_pending", "slow_down")]
+        waits = [
+            Response(503, {}, b""),
+            *(answer(400, {"error": code}) for code in ("authorization_pending", "slow_down")),
+        ]
         flow = oauth.device_flow(self.provider, lambda *prompt: prompts.append(prompt))
         entry, sent, pauses = run(flow, answer(200, start), *waits, answer(200, {"access_token": "t"}))
-        assert (entry, pauses, prompts) == ({"access_token": "t"}, [2.0, 2.0, 7.0], [("https://v", "u", None)])
+        assert (entry, pauses, prompts) == ({"access_token": "t"}, [2.0, 2.0, 2.0, 7.0], [("https://v", "u", None)])
         assert {form_of(request)["device_code"] for request in sent[1:]} == {"d"}
         with pytest.raises(OAuthError, match="access_denied"):
             run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start),

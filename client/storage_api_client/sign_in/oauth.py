@@ -23,11 +23,16 @@ _KEPT = ("access_token", "refresh_token")
 
 
 class OAuthError(Exception):
-    """The provider refused a request; the message is a sentence."""
+    """The provider refused a request; the message is a sentence.
 
-    def __init__(self, detail: str, code: str = "") -> None:
+    Attributes:
+        is_temporary: it said nothing of the request: it is overloaded, or in error.
+    """
+
+    def __init__(self, detail: str, code: str = "", *, is_temporary: bool = False) -> None:
         super().__init__(detail)
         self.code = code
+        self.is_temporary = is_temporary
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,14 @@ def _document(response: Response) -> Mapping[str, Any]:
         body = response.json()
     except ValueError:
         body = None
+    is_temporary = response.status in (429, *range(500, 600))
     if not isinstance(body, Mapping):
-        raise OAuthError(f"The provider answers {response.status}, and no JSON: check the issuer.")
-    if "error" in body or response.status >= 400:  # noqa: PLR2004 - an error
+        detail = f"The provider answers {response.status}, and no JSON: check the issuer."
+        raise OAuthError(detail, is_temporary=is_temporary)
+    if "error" in body or response.status >= HTTPStatus.BAD_REQUEST:
         code = str(body.get("error", response.status))
-        raise OAuthError(f"The provider refuses: {body.get('error_description') or code}.", code)
+        detail = f"The provider refuses: {body.get('error_description') or code}."
+        raise OAuthError(detail, code, is_temporary=is_temporary)
     return body
 
 
@@ -160,7 +168,7 @@ def device_flow(provider: Provider, show: Callable[[str, str, str | None], None]
         except OAuthError as error:
             if error.code == "slow_down":
                 pause_s += _SLOWER_S
-            elif error.code != "authorization_pending":
+            elif error.code != "authorization_pending" and not error.is_temporary:
                 raise
     raise OAuthError("Nobody signed in in time.")
 

@@ -63,7 +63,8 @@ class _Renewed:
             is_ours = stored == self._entry
             self._entry = {**self._entry, **new}
             if is_ours:
-                self._file.store(self._entry)
+                with suppress(OSError):  # Where they cannot be stored, they are those of this process.
+                    self._file.store(self._entry)
             return True
         finally:
             if lock is not None:
@@ -85,7 +86,9 @@ class StoredToken(_Renewed):
     def _renewal(self) -> Flow[Entry | None]:
         try:
             return (yield from renew_tokens(self._entry))
-        except OAuthError:
+        except OAuthError as error:
+            if error.is_temporary:
+                raise ConnectionLost(str(error).rstrip("."), sent=False) from None
             return None  # The answer of the service says that one must sign in.
 
 
@@ -106,7 +109,10 @@ def _locked(file: CredentialsFile) -> Flow[int | None]:
         import fcntl
     except ImportError:
         return None
-    handle = os.open(file.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        handle = os.open(file.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError:  # In a folder that cannot be written to nobody stores anything.
+        return None
     for _ in range(_LOCK_TRIES):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
