@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
-import click
 import pytest
 
 from flows import LOST, answer, problem, run
+from offline import call, stop
 from storage_api_client.cli import login
-from storage_api_client.cli.commands import jobs
 from storage_api_client.cli.commands.jobs import _follow
-from storage_api_client.cli.exit_status import ExitStatus, status_of
-from storage_api_client.cli.program import _failed, _interrupted, command_line
+from storage_api_client.cli.exit_status import ExitStatus
+from storage_api_client.cli.program import _failed, _interrupted
 from storage_api_client.cli.state import State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
-from storage_api_client.errors import BatchFailed, NotFound, OutcomeUnknown, Unavailable
+from storage_api_client.errors import NotFound, Unavailable
 from storage_api_client.models import JobRecord, Problem
-from storage_api_client.models.batches import Event, MemberResult
+from storage_api_client.models.batches import Event
 from storage_api_client.models.resources import Snapshot
 from storage_api_client.operations.service import is_alive, metrics, readiness
 from storage_api_client.protocol.messages import ConnectionLost, Response
@@ -34,93 +31,10 @@ from storage_api_client.protocol.retries import Context
 _JOB = {"id": "7", "operation": "create_lock", "target": "/v4/s/volumes/v/locks/h", "state": "failed", "done": True}
 
 
-@dataclass
-class Offline(State):
-    """A call whose client is ``api``."""
-
-    api: Mock = field(default_factory=Mock)
-
-    def client(self, timeout: float | None = None) -> AbstractContextManager[Any]:  # type: ignore[override]
-        return nullcontext(self.api)
-
-
-def call(api: Mock, *words: str) -> None:
-    command_line().main(list(words), obj=Offline(api=api), standalone_mode=False)
-
-
-def stop(api: Mock, *words: str) -> ExitStatus:
-    """The exit status of a command that does not end well."""
-    with pytest.raises(Stop) as end:
-        call(api, *words)
-    return end.value.status
-
-
 @pytest.mark.parametrize("words", [(), ("--all",)])
 def test_whose_jobs_they_are_is_shown_where_they_may_be_others(words: tuple[str, ...], capsys: Any) -> None:
     call(Mock(**{"jobs.list.return_value": [_JOB | {"requested_by": "ann"}]}), "job", "list", *words)
     assert ("ann" in capsys.readouterr().out) is bool(words)
-
-
-def test_jobs_that_were_made_are_named_although_another_was_not(capsys: Any) -> None:
-    answers = [JobRecord(id="8", raw={"id": "8"}), NotFound(Problem(code="no-such-job", status=404))]
-    assert stop(Mock(**{"jobs.retry.side_effect": answers}), "job", "retry", "1", "2") is ExitStatus.NOT_FOUND
-    assert capsys.readouterr().out == "8\n"
-
-
-@pytest.mark.parametrize("group", ["job", "batch"])
-def test_a_retry_whose_answer_was_lost_goes_on_with_its_key(group: str, capsys: Any) -> None:
-    lost = OutcomeUnknown(Problem(code="outcome-unknown", detail="It was lost."), idempotency_key="k1")
-    assert stop(Mock(**{"jobs.retry.side_effect": lost}), group, "retry", "7") is ExitStatus.UNKNOWN
-    out, err = capsys.readouterr()
-    assert out == ""
-    words = shlex.split(err.partition("Go on with storage-api ")[2].partition(":")[0])
-    again = Mock(**{"jobs.retry.return_value": JobRecord(id="8", raw={"id": "8"})})
-    call(again, *words)
-    again.jobs.retry.assert_called_once_with("7", idempotency_key="k1")
-    assert capsys.readouterr().out == "8\n"
-
-
-def test_a_retry_that_is_interrupted_says_how_to_go_on(capsys: Any) -> None:
-    state = Offline(api=Mock(**{"jobs.retry.side_effect": [JobRecord(id="8", raw={"id": "8"}), KeyboardInterrupt]}))
-    with pytest.raises(click.Abort):
-        command_line().main(["job", "retry", "6", "7"], obj=state, standalone_mode=False)
-    assert _interrupted(state) is ExitStatus.INTERRUPTED
-    out, err = capsys.readouterr()
-    assert out == "8\n"
-    assert f"storage-api job retry 7 --idempotency-key {state.key}:" in err
-
-
-@pytest.mark.parametrize("words", [("1", "2"), ("--volume", "v", "--yes")])
-def test_a_key_is_that_of_one_retry(words: tuple[str, ...]) -> None:
-    api = Mock()
-    with pytest.raises(click.UsageError, match="name one"):
-        call(api, "job", "retry", "--idempotency-key", "k", *words)
-    assert api.mock_calls == []
-
-
-@pytest.mark.parametrize("listing", [[[{"id": "7"}], [{"id": "8"}]], Unavailable(Problem(detail="It is away."))])
-def test_how_jobs_ended_is_the_status_of_watching_them(
-    listing: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    api, ids = Mock(**{"jobs.list.side_effect": listing}), [f"{number}" for number in range(201)]
-    monkeypatch.setattr(jobs, "wait_for", Mock(side_effect=Stop(ExitStatus.STILL_RUNNING)))
-    assert stop(api, "job", "watch", *ids) is ExitStatus.STILL_RUNNING
-    out, err = capsys.readouterr()
-    assert ("It is away." in err) or [line.strip() for line in out.splitlines()] == [
-        "ID  OPERATION  TARGET  STATE  %  CREATED  ERROR",
-        "7",
-        "8",
-    ]
-    assert [len(asked.kwargs["id"]) for asked in api.jobs.list.mock_calls] == ([200, 1] if "7" in out else [200])
-
-
-def test_a_batch_with_a_member_of_unknown_outcome_is_worse_than_one_that_failed() -> None:
-    def batch(*codes: str) -> BatchFailed:
-        members = [MemberResult.of({"job": "2", "status": 500, "problem": {"code": code}}) for code in codes]
-        return BatchFailed(Problem(code="batch-failed"), None, members)
-
-    assert status_of(batch("already-exists", "outcome-unknown")) is ExitStatus.UNKNOWN
-    assert status_of(batch("already-exists", "no-such-volume")) is ExitStatus.FAILED
 
 
 def test_events_are_lines_until_there_are_enough(capsys: Any) -> None:

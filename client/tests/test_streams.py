@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,27 @@ def test_what_goes_wrong_counts_also_where_nobody_reads_the_messages() -> None:
         ended = _run_program("--url", "ftp://nowhere", "volume", "list", "dummy", stdout=subprocess.PIPE, stderr=closed)
         assert (ended.returncode, ended.stdout) == (ExitStatus.USAGE, "")
         assert _run_program("volume", "list", stderr=closed).returncode == ExitStatus.USAGE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_messages_for_which_there_is_no_space_change_no_status() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        assert _run_program("--url", "ftp://nowhere", "volume", "list", "s", stderr=full).returncode == ExitStatus.USAGE
+        assert _run_program("volume", "list", stderr=full).returncode == ExitStatus.USAGE
+
+
+@pytest.mark.parametrize("columns", [0, 40, 60, 80, 120])
+def test_names_and_sizes_are_whole_in_a_narrow_terminal(columns: int, monkeypatch: Any) -> None:
+    output, name = io.StringIO(), "orders_of_2026_db01"
+    monkeypatch.setattr(output, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = {"name": name, "state": "online", "size_total": 2**30, "junction_path": f"/{name}", "comment": "x" * 99}
+    write([row], tuple(row), "table")
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.getvalue().splitlines()]
+    assert [line.split()[0] for line in lines] == ["NAME", name]
+    assert "1.00 GiB" in lines[1]
+    assert max(map(len, lines)) <= max(columns, 40)
 
 
 def test_closed_streams_are_no_mistake() -> None:

@@ -17,6 +17,8 @@ from storage_api_client.times import parse_time
 _KEYS = ("id", "name", "host")
 _SIZES = ("size_total", "size_used", "max_autosize")
 _WIDE = 100_000
+#: What says that it is narrower, such as COLUMNS=0, is believed no further.
+_NARROWEST = 40
 _HEADINGS = {
     "size_total": "SIZE", "size_used": "USED", "size_kbytes": "SIZE", "aggregate_name": "AGGREGATE",
     "active_policy_name": "POLICY", "creation_time": "CREATED", "created_at": "CREATED", "error.code": "ERROR",
@@ -126,20 +128,20 @@ def table_of(rows: Sequence[Any], columns: Sequence[str]) -> Any:
     for column in columns:
         right = column in _SIZES or column == "size_kbytes"
         heading = _HEADINGS.get(column) or column.rpartition(".")[2].replace("_", " ").upper()
-        # Names are to be copied: they are folded where there is no room, and never cut.
-        is_key = column in _KEYS
-        table.add_column(heading, justify="right" if right else "left", no_wrap=not is_key,
-                         overflow="fold" if is_key else "ellipsis")  # fmt: skip
+        # Rich takes width from columns that wrap first: from sizes and names only when the others have none left.
+        is_whole = right or column in _KEYS
+        table.add_column(_cell_of(column, heading), justify="right" if right else "left", no_wrap=is_whole)
     for row in rows:
-        cells = [for_people(column, value_at(row, column)) for column in columns]
-        table.add_row(*(_plain(cell) for cell in cells))
+        table.add_row(*(_cell_of(column, for_people(column, value_at(row, column))) for column in columns))
     return table
 
 
-def _plain(text: str) -> Any:
+def _cell_of(column: str, text: str) -> Any:
+    """A cell that is cut where its column is too narrow; names are to be copied, and are folded instead."""
     from rich.text import Text
 
-    return Text(text)
+    is_key = column in _KEYS
+    return Text(text, no_wrap=not is_key, overflow="fold" if is_key else "ellipsis")
 
 
 def _write_table(rows: list[Any], columns: tuple[str, ...]) -> None:
@@ -150,7 +152,9 @@ def _write_table(rows: list[Any], columns: tuple[str, ...]) -> None:
 
     stream = sys.stdout
     if stream.isatty():
-        Console(file=stream).print(table_of(rows, columns))
+        console = Console(file=stream)
+        console.width = max(console.width, _NARROWEST)
+        console.print(table_of(rows, columns))
         return
     console = Console(file=stream, width=_WIDE, no_color=True)
     with console.capture() as captured:

@@ -132,7 +132,7 @@ def _run(arguments: Sequence[str] | None, state: State) -> ExitStatus:
 def _show(usage: click.ClickException) -> None:
     try:
         usage.show()
-    except BrokenPipeError:
+    except OSError:
         discard(sys.stderr)
 
 

@@ -29,10 +29,10 @@ def is_unicode(stream: TextIO) -> bool:
 
 
 def say(line: Any) -> None:
-    """Print a line on standard error, unless nobody reads it: a command goes on without readers."""
+    """Print a line on standard error, unless nobody reads it or its disk is full: a command goes on without that."""
     try:
         click.echo(line, err=True)
-    except BrokenPipeError:
+    except OSError:
         discard(sys.stderr)
 
 

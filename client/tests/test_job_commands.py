@@ -1,0 +1,81 @@
+"""Commands of jobs and batches: how to go on after a retry, and which exit status they have."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+from unittest.mock import Mock
+
+import click
+import pytest
+
+from offline import Offline, call, stop
+from storage_api_client.cli.commands import jobs
+from storage_api_client.cli.exit_status import ExitStatus, status_of
+from storage_api_client.cli.program import _interrupted, command_line
+from storage_api_client.cli.state import Stop
+from storage_api_client.errors import BatchFailed, NotFound, OutcomeUnknown, Unavailable
+from storage_api_client.models import JobRecord, Problem
+from storage_api_client.models.batches import MemberResult
+
+
+def test_jobs_that_were_made_are_named_although_another_was_not(capsys: Any) -> None:
+    answers = [JobRecord(id="8", raw={"id": "8"}), NotFound(Problem(code="no-such-job", status=404))]
+    assert stop(Mock(**{"jobs.retry.side_effect": answers}), "job", "retry", "1", "2") is ExitStatus.NOT_FOUND
+    assert capsys.readouterr().out == "8\n"
+
+
+@pytest.mark.parametrize("group", ["job", "batch"])
+def test_a_retry_whose_answer_was_lost_goes_on_with_its_key(group: str, capsys: Any) -> None:
+    lost = OutcomeUnknown(Problem(code="outcome-unknown", detail="It was lost."), idempotency_key="k1")
+    assert stop(Mock(**{"jobs.retry.side_effect": lost}), group, "retry", "7") is ExitStatus.UNKNOWN
+    out, err = capsys.readouterr()
+    assert out == ""
+    words = shlex.split(err.partition("Go on with storage-api ")[2].partition(":")[0])
+    again = Mock(**{"jobs.retry.return_value": JobRecord(id="8", raw={"id": "8"})})
+    call(again, *words)
+    again.jobs.retry.assert_called_once_with("7", idempotency_key="k1")
+    assert capsys.readouterr().out == "8\n"
+
+
+def test_a_retry_that_is_interrupted_says_how_to_go_on(capsys: Any) -> None:
+    state = Offline(api=Mock(**{"jobs.retry.side_effect": [JobRecord(id="8", raw={"id": "8"}), KeyboardInterrupt]}))
+    with pytest.raises(click.Abort):
+        command_line().main(["job", "retry", "6", "7"], obj=state, standalone_mode=False)
+    assert _interrupted(state) is ExitStatus.INTERRUPTED
+    out, err = capsys.readouterr()
+    assert out == "8\n"
+    assert f"storage-api job retry 7 --idempotency-key {state.key}:" in err
+
+
+@pytest.mark.parametrize("words", [("1", "2"), ("--volume", "v", "--yes")])
+def test_a_key_is_that_of_one_retry(words: tuple[str, ...]) -> None:
+    api = Mock()
+    with pytest.raises(click.UsageError, match="name one"):
+        call(api, "job", "retry", "--idempotency-key", "k", *words)
+    assert api.mock_calls == []
+
+
+@pytest.mark.parametrize("listing", [[[{"id": "7"}], [{"id": "8"}]], Unavailable(Problem(detail="It is away."))])
+def test_how_jobs_ended_is_the_status_of_watching_them(
+    listing: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    api, ids = Mock(**{"jobs.list.side_effect": listing}), [f"{number}" for number in range(201)]
+    monkeypatch.setattr(jobs, "wait_for", Mock(side_effect=Stop(ExitStatus.STILL_RUNNING)))
+    assert stop(api, "job", "watch", *ids) is ExitStatus.STILL_RUNNING
+    out, err = capsys.readouterr()
+    assert ("It is away." in err) or [line.strip() for line in out.splitlines()] == [
+        "ID  OPERATION  TARGET  STATE  %  CREATED  ERROR",
+        "7",
+        "8",
+    ]
+    assert [len(asked.kwargs["id"]) for asked in api.jobs.list.mock_calls] == ([200, 1] if "7" in out else [200])
+
+
+def test_a_batch_with_a_member_of_unknown_outcome_is_worse_than_one_that_failed() -> None:
+    def batch(*codes: str) -> BatchFailed:
+        members = [MemberResult.of({"job": "2", "status": 500, "problem": {"code": code}}) for code in codes]
+        return BatchFailed(Problem(code="batch-failed"), None, members)
+
+    assert status_of(batch("already-exists", "outcome-unknown")) is ExitStatus.UNKNOWN
+    assert status_of(batch("already-exists", "no-such-volume")) is ExitStatus.FAILED
