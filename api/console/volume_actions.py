@@ -21,7 +21,7 @@ _NEW = (
     "snapshot_policy", "comment",
 )  # fmt: skip
 #: A form shows what it is about no older than this (seconds).
-_FRESH = {"Prefer": "wait=5", "Cache-Control": "max-age=15"}
+_FRESH = {"Cache-Control": "max-age=15"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ class _Form:
 
     def refuse_unseen(self) -> Response | None:
         """The form again, unless the snapshots that go are those that were named when it was filled in."""
-        snapshots = self._snapshots()
+        # Longer than for a look: what was confirmed would have to be confirmed again.
+        snapshots = self._snapshots(wait_s=15)
         if isinstance(snapshots, Response):
             return snapshots
         later = _later_than(snapshots, str(self.values.get("from_snapshot", "")))
@@ -129,9 +130,10 @@ class _Form:
             return None
         return self.page(confirm_error="There are other later snapshots by now: look at the list again.")
 
-    def _snapshots(self) -> list[Mapping[str, Any]] | Response:
+    def _snapshots(self, wait_s: int = 5) -> list[Mapping[str, Any]] | Response:
         """The volume's snapshots; a page in their place while they are being read, or cannot be."""
-        answer = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}/snapshots", headers=_FRESH)
+        headers = {"Prefer": f"wait={wait_s}", **_FRESH}
+        answer = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}/snapshots", headers=headers)
         if answer.status == 202:  # noqa: PLR2004
             return render("reading.html", 202, subsystem=self.subsystem, what="snapshots", job=answer.body)
         return problem_page(answer) if answer.status != 200 else answer.body  # noqa: PLR2004

@@ -32,6 +32,8 @@ SORTS = (
 #: The page's own parameters; all others filter.
 _OWN = frozenset({"columns", "q", "refresh", "filter", "sort", "rows", "page", "page_token", "limit", "fields"})
 _DOWNLOAD_ROWS = 1000
+#: How a text begins that spreadsheets take for a formula, also behind what they leave out.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ def _csv(pages: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
 
 
 def _json(pages: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:

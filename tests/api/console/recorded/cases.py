@@ -89,7 +89,8 @@ VOLUMES: dict[str, Case] = {
     "volumes-awaited-by-stranger": Case(f"{_V}?sort=name", {_LISTED: _COMES}, None),
     "volumes-refused": Case(_V, {_LISTED: refused(problem("queue-unavailable"))}),
     "volumes-csv": Case(
-        f"{_V}.csv?q=*", {_LISTED: [listing([volume(comment="-1+2")], following="t2"), listing([_ODD])]}, USER
+        f"{_V}.csv?q=*",
+        {_LISTED: [listing([volume(comment="-1+2"), volume(comment="\t=1")], following="t2"), listing([_ODD])]}, USER,
     ),
     "volumes-json": Case(
         f"{_V}.json?columns=name&sort=-name&state=online", {_LISTED: listing([{"name": "a"}, {"name": "b"}])}
@@ -219,6 +220,10 @@ ACTIONS: dict[str, Case] = {
     "send-roll-back": Case(
         f"{_A}/roll-back/db01", _FORM | {"POST /v4/filer/volumes/db01": _MADE},
         form={"from_snapshot": "old", "later": "before.1+2:3 new", "confirm": " db01 ", "key": "k1"},
+    ),
+    "send-roll-back-reading": Case(
+        f"{_A}/roll-back/db01", _FORM | {f"{_DB01}/snapshots": _READING},
+        form={"from_snapshot": "old", "later": "before.1+2:3 new", "confirm": "db01", "key": "k1"},
     ),
     "send-roll-back-unconfirmed": Case(
         f"{_A}/roll-back/db01", _FORM, form={"from_snapshot": "old", "confirm": "db02", "key": "k1"}
