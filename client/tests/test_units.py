@@ -236,6 +236,13 @@ def test_where_a_request_goes() -> None:
     assert [is_loopback(url) for url in ("http://127.example", "http://10.0.0.1", "http://xlocalhost")] == [False] * 3
 
 
+def test_a_folder_that_was_deleted_is_in_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAPI_DEV_FOLDER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert find_development_server() is None
+
+
 def test_a_development_server_is_that_of_ones_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     below = tmp_path / "checkout" / "docs"
     (tmp_path / "checkout" / ".dev").mkdir(parents=True)

@@ -14,12 +14,20 @@ _FILE = "api.url"
 
 def find_development_server() -> str | None:
     """Return the address of the running development server of this folder or one above it; None: there is none."""
-    folder_name = os.environ.get("SAPI_DEV_FOLDER")
-    folders = [Path(folder_name)] if folder_name else [folder / ".dev" for folder in (Path.cwd(), *Path.cwd().parents)]
-    for folder in folders:
+    for folder in _folders():
         if url := _address_in(folder / _FILE):
             return url if _answers(url) else None
     return None
+
+
+def _folders() -> list[Path]:
+    if name := os.environ.get("SAPI_DEV_FOLDER"):
+        return [Path(name)]
+    try:
+        here = Path.cwd()
+    except OSError:
+        return []  # It has been deleted.
+    return [folder / ".dev" for folder in (here, *here.parents)]
 
 
 def _address_in(file: Path) -> str | None:
