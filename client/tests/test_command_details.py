@@ -199,7 +199,7 @@ def test_what_several_jobs_may_take_together_is_the_time_of_the_option(
         now[0] += 45
 
     @asynccontextmanager
-    async def client() -> Any:
+    async def client(_timeout: float | None) -> Any:
         yield SimpleNamespace(jobs=SimpleNamespace(get=AsyncMock(return_value=SimpleNamespace(ended=ended))))
 
     state: Any = SimpleNamespace(jobs=["1", "2", "3"], async_client=client)
@@ -216,7 +216,7 @@ def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:
         return AsyncMock()
 
     @asynccontextmanager
-    async def client() -> Any:
+    async def client(_timeout: float | None) -> Any:
         yield SimpleNamespace(jobs=SimpleNamespace(get=get))
 
     state: Any = SimpleNamespace(jobs=["1", "2"], async_client=client)

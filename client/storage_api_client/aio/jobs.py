@@ -10,7 +10,7 @@ from storage_api_client.aio.job import AsyncJob
 from storage_api_client.operations import jobs
 from storage_api_client.operations.jobs import BulkResult, JobFilter
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.polling import ProgressCallback, get_job
+from storage_api_client.protocol.polling import ProgressCallback, get_job, wait_for_result
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,8 +38,8 @@ class AsyncJobs:
 
     async def wait(self, job_id: str, timeout: float | None = None, on_progress: ProgressCallback | None = None) -> Any:
         """Wait for a job, and return the body that the synchronous call would have returned."""
-        job = await self.get(job_id)
-        return await job.wait(timeout, on_progress)
+        deadline = Deadline(self._executor.timeout if timeout is None else timeout)
+        return await self._executor.run(wait_for_result(self._executor.context, job_id, deadline, on_progress))
 
     async def cancel(self, job_id: str) -> AsyncJob[Any]:
         """Request the cancellation of a job."""

@@ -11,7 +11,7 @@ from storage_api_client.blocking.job import Job
 from storage_api_client.operations import jobs
 from storage_api_client.operations.jobs import BulkResult, JobFilter
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.polling import ProgressCallback, get_job
+from storage_api_client.protocol.polling import ProgressCallback, get_job, wait_for_result
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,8 +39,8 @@ class Jobs:
 
     def wait(self, job_id: str, timeout: float | None = None, on_progress: ProgressCallback | None = None) -> Any:
         """Wait for a job, and return the body that the synchronous call would have returned."""
-        job = self.get(job_id)
-        return job.wait(timeout, on_progress)
+        deadline = Deadline(self._executor.timeout if timeout is None else timeout)
+        return self._executor.run(wait_for_result(self._executor.context, job_id, deadline, on_progress))
 
     def cancel(self, job_id: str) -> Job[Any]:
         """Request the cancellation of a job."""

@@ -147,7 +147,8 @@ async def _follow(state: State, reporter: Reporter, timeout: float | None) -> li
         state.jobs.remove(id_)
         return None
 
-    async with state.async_client() as api:
+    # Also the time for which a service that is away is asked again.
+    async with state.async_client(timeout) as api:
         return await asyncio.gather(*(follow(api, id_) for id_ in tuple(state.jobs)))
 
 

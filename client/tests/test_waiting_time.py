@@ -1,0 +1,26 @@
+"""``job wait --timeout`` is for all that it does: also for a service that is away from the first request on."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from storage_api_client.cli.commands.jobs import wait_for
+from storage_api_client.cli.state import State
+
+
+@pytest.mark.parametrize("timeout", [5.0, None])
+def test_the_client_has_the_time_of_the_option(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float | None] = []
+
+    @asynccontextmanager
+    async def client(_state: State, limit: float | None = None) -> Any:
+        limits.append(limit)
+        yield AsyncMock()
+
+    monkeypatch.setattr(State, "async_client", client)
+    wait_for(State(), ("1",), timeout)
+    assert limits == [timeout]
