@@ -11,6 +11,8 @@ import pytest
 
 from storage_api_client import Client, models
 from storage_api_client.cli.program import command_line
+from storage_api_client.cli.progress import describe
+from storage_api_client.models import JobRecord
 from storage_api_client.models.base import Model
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.operations import settings
@@ -104,6 +106,14 @@ def test_what_can_be_chosen_for_a_volume_is_what_the_service_takes(chosen, docum
 def test_jobs_are_chosen_by_what_the_service_filters_by(document):
     served = document["components"]["schemas"]["JobFilter"]["properties"].keys()
     assert get_type_hints(JobFilter).keys() == served
+
+
+def test_each_reason_for_waiting_has_words_of_its_own(document):
+    reasons = document["components"]["schemas"]["Queue"]["properties"]["waiting_reason"]["enum"]
+    jobs = [JobRecord.of({"state": "queued", "queue": {"waiting_reason": reason}}) for reason in reasons if reason]
+    words = {describe(job) for job in jobs}
+    assert len(words) == len(jobs) >= 4
+    assert "queued" not in words
 
 
 def _commands(group: click.Group) -> list[click.Command]:
