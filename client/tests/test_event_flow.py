@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
+
+import pytest
 
 from storage_api_client.models.batches import Event
 from storage_api_client.protocol.events import events
@@ -72,3 +75,10 @@ def test_a_connection_that_ends_in_an_event_is_gone_on_with_after_the_last_whole
     listening = Listening(OPEN, JOB % (5, 5), whole[:-9], LOST, OPEN, whole, b"id: 9\n\n", LOST, OPEN)
     assert [(event.id, event.job and event.job.id) for event in listening.emitted] == [("5", "j5"), ("7", "j7")]
     assert listening.last_ids == ["0", "5", "9"]
+
+
+def test_however_long_ago_it_began_a_stream_with_news_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is that of a service that is away, not that of the stream."""
+    monkeypatch.setattr("storage_api_client.protocol.deadlines.time.monotonic", count(0, 100).__next__)
+    listening = Listening(OPEN, JOB % (1, 1), LOST, OPEN)
+    assert listening.last_ids == ["0", "1"]

@@ -87,12 +87,18 @@ class TestAsking:
         named = problem_of(Response(503, {"x-request-id": "theirs"}), request)
         assert (named.request_id, "takes no requests" in named.detail) == ("theirs", True)
 
+    def test_a_problem_may_say_its_encoding(self) -> None:
+        body = b'{"code": "no-such-volume", "status": 404, "detail": "There is none."}'
+        response = Response(404, {"content-type": "application/problem+json; charset=utf-8"}, body)
+        assert problem_of(response, Request("GET", "/x")).code == "no-such-volume"
+
     def test_a_pause_that_is_too_long_is_not_made(self) -> None:
         with pytest.raises(Unavailable):
             self.send_with_retries(problem(503, "x", retry_after="7"), timeout=5)
 
-    def test_a_gateway_without_a_service_is_a_lost_connection(self) -> None:
-        page = Response(502, {"content-type": "text/html"}, b"<html>")
+    @pytest.mark.parametrize("status", [502, 503, 504])
+    def test_a_gateway_without_a_service_is_a_lost_connection(self, status: int) -> None:
+        page = Response(status, {"content-type": "text/html"}, b"<html>")
         response, sent, pauses = self.send_with_retries(page, page, answer(200, {}))
         assert (response.status, len(sent), len(pauses)) == (200, 3, 2)
         assert 0.1 < pauses[0] <= 0.2 < pauses[1] <= 0.4
@@ -162,6 +168,9 @@ class TestAsking:
 
     def test_what_is_sent_once_is_sent_again_only_where_nobody_had_it(self) -> None:
         response, sent, _ = self.send_with_retries(REFUSED, answer(200, {}), once=True)
+        assert (response.status, len(sent)) == (200, 2)
+        # A queue that is full has not taken it.
+        response, sent, _ = self.send_with_retries(problem(429, "x", retry_after="1"), answer(200, {}), once=True)
         assert (response.status, len(sent)) == (200, 2)
         with pytest.raises(OutcomeUnknown):
             self.send_with_retries(LOST, once=True)
