@@ -99,6 +99,9 @@ def test_redis_is_what_the_manual_demands_of_any_other() -> None:
     demanded = re.search(r"append-only with `appendfsync (\w+)`[^,]*,\s*[^`]*`(\w+)`, and", MANUAL)
     assert demanded, "An external Redis"
     assert redis_setting("appendonly") == "yes"
+    # Connections of a host that is gone end; those that wait for a job stay.
+    assert 1 <= int(redis_setting("tcp-keepalive")) <= 300
+    assert redis_setting("timeout") == "0"
     assert (redis_setting("appendfsync"), redis_setting("maxmemory-policy")) == demanded.groups()
 
 
@@ -203,6 +206,8 @@ def test_the_proxy_is_believed_by_private_networks_only_and_learns_soon_who_is_t
     overlay = yaml.safe_load((ROOT / "deploy/compose/proxy.yml").read_text("utf-8").replace("!reset ", ""))
     networks = default_of(overlay["services"]["api"]["environment"]["SAPI_TRUSTED_NETWORKS"]).split(",")
     assert [network for network in networks if not ip_network(network).is_private] == []
+    # Docker takes its networks out of all of these.
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} <= set(networks)
     # FrontEnd ends come and go with each upgrade.
     (seconds,) = re.findall(r" valid=(\d+)s", (ROOT / "deploy/proxy/compose-servers.conf").read_text("utf-8"))
     assert int(seconds) <= 5

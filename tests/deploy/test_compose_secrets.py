@@ -92,6 +92,13 @@ def test_redis_knows_each_user_by_the_password_of_its_url(folder: Path) -> None:
         assert digest_of(folder, user) == hashlib.sha256(password.encode()).hexdigest()
 
 
+def test_a_url_that_ends_with_the_line_has_its_password(folder: Path) -> None:
+    """As an editor leaves it."""
+    give(folder, "worker/redis_url", "redis://worker:open-sesame@redis:6379/0\n")
+    start(folder)
+    assert digest_of(folder, "worker") == hashlib.sha256(b"open-sesame").hexdigest()
+
+
 def test_beside_an_outside_redis_nobody_gets_into_ours_without_a_password(folder: Path) -> None:
     give(folder, "worker/redis_url", "rediss://worker:open-sesame@redis.example.org:6380/0")
     start(folder)

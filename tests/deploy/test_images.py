@@ -80,6 +80,13 @@ def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> No
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
 
 
+def test_the_pages_of_the_vendors_library_are_not_in_the_image() -> None:
+    built = (ROOT / "Dockerfile.worker").read_text("utf-8").rsplit("\nFROM ", 1)[0]
+    (folder,) = re.findall(r"&& rm -rf /opt/venv/lib/python3\*/site-packages/(\S+)", built)
+    # They are where the library has them.
+    assert Path(str(importlib.metadata.distribution("netapp-ontap").locate_file(folder))).is_dir()
+
+
 @each_part
 def test_every_user_may_read_what_was_built_whatever_the_modes_of_the_checkout(part: str) -> None:
     built, copied = (ROOT / f"Dockerfile.{part}").read_text("utf-8").rsplit("\nFROM ", 1)

@@ -170,6 +170,20 @@ def test_a_release_that_does_not_become_ready_goes_back(
     assert asked.index(applied[0]) < next(place for place, line in enumerate(asked) if "rollout status" in line)
 
 
+def test_a_release_whose_way_back_does_not_become_ready_either_says_so(cluster: Path) -> None:
+    client = cluster / "oc"
+    client.write_text(client.read_text("utf-8").replace("*'rollout undo'*)", "*'no command'*)"), "utf-8")
+    (cluster / "status").write_text("1", "utf-8")
+    command = [str(FOLDER / "roll_out.sh"), "prod", "ns", "registry.example.org/team", "v2"]
+    environment = {"PATH": f"{cluster}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "v2 does not become ready in prod: going back",
+        "what ran before does not become ready either",
+    ]
+
+
 def test_going_back_begins_with_the_front_end(cluster: Path) -> None:
     subprocess.run(
         [FOLDER / "roll_back.sh", "ns"], env={"PATH": f"{cluster}:{os.environ['PATH']}"}, check=True, timeout=60

@@ -124,6 +124,8 @@ def test_monitoring_is_let_in_where_the_figures_are(overlay: str) -> None:
 def test_only_private_networks_are_believed_about_addresses(overlay: str) -> None:
     believed = settings_of(overlay, "api-settings")["SAPI_TRUSTED_NETWORKS"].split(",")
     assert [network for network in believed if not ip_network(network).is_private] == []
+    # A router may have an address in any of them (RFC 1918, RFC 4193).
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} <= set(believed)
 
 
 @on_openshift

@@ -52,7 +52,10 @@ class Echo(BaseHTTPRequestHandler):
         body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        # As for one client only: nginx knows better.
         self.send_header("Cache-Control", "no-store")
+        self.send_header("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
+        self.send_header("Vary", "*")
         self.send_header("X-Request-ID", "of one request")
         self.end_headers()
         self.wfile.write(body)

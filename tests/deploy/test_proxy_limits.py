@@ -54,6 +54,8 @@ def test_slow_clients_have_the_time_that_the_manual_says() -> None:
     head_s, part_s = map(int, documented.groups())
     assert seconds("client_header_timeout") == head_s
     assert seconds("client_body_timeout") == seconds("send_timeout") == part_s
+    # What such a client has not read is let go of at once, and not kept until it has.
+    assert "reset_timedout_connection on;" in CONFIG
     assert "asked at most once a second" in manual
     assert seconds("proxy_cache_valid") == 1
 

@@ -32,10 +32,10 @@ class Disk:
         new.write_text(str(free_kib), "utf-8")
         new.replace(self._free)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, retry_s: str = "0.05") -> subprocess.Popen[str]:
         return subprocess.Popen(
             ["sh", ROOT / "deploy/redis/start.sh", "echo", "started with", "two words"],
-            env={"PATH": self._path, "REDIS_RETRY_S": "0.05"},
+            env={"PATH": self._path, "REDIS_RETRY_S": retry_s},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -71,6 +71,19 @@ def test_while_it_waits_it_handles_sigterm(tmp_path: Path) -> None:
     process.terminate()
     assert process.wait(timeout=20) == 143
     process.communicate()
+
+
+def test_while_it_waits_it_says_so_again_and_again(tmp_path: Path) -> None:
+    """Whoever looks at the log sees it at its end."""
+    disk = Disk(tmp_path, 10_000_000)
+    disk.has(0)
+    process = disk.start(retry_s="0")
+    assert process.stderr
+    assert [process.stderr.readline().split(" (")[0] for _ in range(2)] == [
+        "Redis does not start: the disk of /data is full"
+    ] * 2
+    disk.has(70_000)
+    assert process.communicate(timeout=20)[0] == "started with two words\n"
 
 
 def test_the_start_of_the_image_itself_is_used(tmp_path: Path) -> None:

@@ -202,6 +202,22 @@ def test_a_broken_stack_is_brought_back_with_as_many_containers(engine: Engine, 
     assert len(engine.versions()) == len(SERVICES)
 
 
+def test_the_way_back_leads_to_what_does_its_work_and_not_to_what_is_left_over(
+    engine: Engine, roll_out: RollOut
+) -> None:
+    for part in ("api", "worker"):
+        engine.images[f"storage-api/{part}:0.0.9"] = Image("0.0.9")
+    engine.images["storage-api/worker:0.2.0"].crashing = frozenset({"flower"})
+    left = {f"left-{part}": Container(f"left-{part}", part, f"storage-api/{part}:0.0.9", "exited/unhealthy/0")
+            for part in ("api", "worker")}  # fmt: skip
+    engine.containers = left | engine.containers
+    done = roll_out("0.2.0")
+    assert done.returncode == 1
+    assert "the containers of 0.1.0 go on" in done.stderr
+    (flower,) = [each for each in engine.containers.values() if each.service == "flower"]
+    assert flower.image == "storage-api/worker:0.1.0"
+
+
 def test_images_named_in_the_settings_change_their_tag(engine: Engine, roll_out: RollOut) -> None:
     for part in ("api", "worker"):
         for version in ("0.1.0", "0.2.0"):

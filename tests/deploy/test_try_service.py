@@ -39,7 +39,7 @@ class FrontEnd(BaseHTTPRequestHandler):
         (status, document) = next(
             answer for start, answer in self.answers.items() if f"{self.command} {self.path}".startswith(start)
         )
-        body = json.dumps(document).encode()
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -88,6 +88,8 @@ def test_a_service_that_works_passes(url: str, version: str, capsys: pytest.Capt
     [
         ("GET /healthz", (200, {"version": "1.2.2"}), "not v1.2.3"),
         ("GET /readyz", (503, _READY), "readyz: 503"),
+        # Something else answers there.
+        ("GET /readyz", (200, b"<html>"), "readyz: 0"),
         (
             "GET /readyz",
             (200, {**_READY, "queues": {**_READY["queues"], "dummy.list": {"workers_online": 0}}}),
