@@ -61,6 +61,9 @@ def test_what_does_not_run_is_said_and_a_worker_that_was_drained_is_no_mistake()
     assert flower.startswith("flower does not run (FATAL)")
     assert drained == "worker1 is drained: make resume NODE=worker1"
     assert crashing.startswith("worker2 does not run (BACKOFF)")
+    # Only workers are drained, and resumed.
+    (stopped,) = about_processes([{"name": "flower", "statename": "STOPPED"}])
+    assert stopped.startswith("flower does not run (STOPPED)")
 
 
 class Program(BaseHTTPRequestHandler):

@@ -151,6 +151,15 @@ def test_what_stops_the_service_is_told_within_five_minutes(alert: str) -> None:
     assert waits_min <= (5 if rule["labels"]["severity"] == "critical" else 15)
 
 
+def test_what_stops_all_or_one_storage_system_wakes_somebody_up() -> None:
+    critical = {
+        name.removeprefix("StorageApi") for name, rule in ALERTS.items() if rule["labels"]["severity"] == "critical"
+    }
+    assert critical == {
+        "RedisAway", "RedisRefusesWrites", "RedisDiskFillsUp", "RedisFull", "Absent", "NoWorker", "FilerAway",
+    }  # fmt: skip
+
+
 def test_no_figure_is_of_a_moment_that_may_be_missed() -> None:
     """Of a window as short as the time between two fetches there is no rate; what happens once is an alert for long."""
     windows = {

@@ -117,6 +117,8 @@ def test_the_proxy_finishes_its_answers_and_is_trusted() -> None:
     assert (services["proxy"]["stop_signal"], services["proxy"]["stop_grace_period"]) == ("SIGQUIT", "45s")
     assert services["api"]["environment"]["SAPI_TRUSTED_PROXIES"] == "${SAPI_TRUSTED_PROXIES:-1}"
     assert services["api"]["ports"] == []
+    # Without the word Compose would add nothing to the ports that there are, and the front end keep its own.
+    assert "    ports: !reset []\n" in PROXY
 
 
 def test_every_documented_setting_is_passed_on(services: dict[str, Any]) -> None:

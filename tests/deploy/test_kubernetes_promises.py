@@ -257,6 +257,7 @@ def test_front_ends_answer_until_routers_know_that_they_go(overlay: str) -> None
         # nginx is asked to end when routers have gone elsewhere, and finishes its answers.
         assert "quit" not in words.partition("sleep")[0]
         if container["name"] == "proxy":
+            assert words.count("-s quit") == 1
             # The signal that follows ends it at once.
             assert sum(rests[1:]) > ApiSettings().max_wait
         assert sum(rests) < api["terminationGracePeriodSeconds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,39 @@ def commands(*words: str) -> str:
 )  # fmt: skip
 def test_what_is_given_is_passed_on(words: tuple[str, ...], command: str) -> None:
     assert command in " ".join(commands(*words).split())
+
+
+@pytest.mark.parametrize(("status", "words"), [(0, ""), (1, "is older than 3.11; name another one")])
+def test_an_interpreter_that_is_too_old_is_said(status: int, words: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexit {status}\n")
+    python.chmod(0o755)
+    check, _, _ = commands("--always-make", "env", f"PYTHON={python}").partition(f"{python} -m venv")
+    done = subprocess.run(["sh", "-c", check], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert bool(words) == bool(done.stderr)
+
+
+#: Writes down what it is to make, and fails at one of that.
+_MAKE = """#!/bin/sh
+echo "$*" >>{log}
+[ "$1" != {failing} ]
+"""
+
+
+@pytest.mark.parametrize("failing", ["none", "env", "test", "lint", "client"])
+def test_continuous_integration_makes_everything_and_ends_at_the_first_failure(failing: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for name, text in {"make": _MAKE.format(log=log, failing=failing), "chromium": "#!/bin/sh\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run([ROOT / ".ci/run"], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    made = ["env", "test", "lint types imports", "client client_test"]
+    firsts = [line.split()[0] for line in made]
+    assert log.read_text().splitlines() == made[: firsts.index(failing) + 1 if failing in firsts else None]
+    assert (done.returncode == 0) == (failing == "none")
 
 
 def test_images_say_of_which_commit_they_are_and_have_both_tags() -> None:

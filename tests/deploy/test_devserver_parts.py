@@ -1,0 +1,73 @@
+"""Parts of the development server by themselves: its ports, its files, and what it may open."""
+
+from __future__ import annotations
+
+import resource
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from deploy.dev import state, supervision
+from deploy.dev.environment import Ports
+from deploy.dev.readiness import Waiting
+from deploy.dev.state import DevServerError, State, write_private
+
+
+def test_no_two_of_its_ports_are_the_same() -> None:
+    ports = {"SAPI_PORT": "8000", "SAPI_FLOWER_PORT": "8001", "SAPI_ADMIN_PORT": "8002"}
+    assert Ports.chosen(ports).by_variable == {name: int(port) for name, port in ports.items()}
+    for one in ports:
+        for other in ports.keys() - {one}:
+            with pytest.raises(DevServerError, match=f"are both {ports[other]}"):
+                Ports.chosen(ports | {one: ports[other]})
+
+
+def test_what_a_killed_start_left_of_a_file_is_in_nobodys_way(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    file.with_name("state.json.new").write_text("half")
+    write_private(file, "whole")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("whole", 0o600)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_socket_whose_folder_is_gone_is_made_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a start of the machine there may be nothing left of /tmp."""
+    monkeypatch.setattr(state, "DEV_DIR", tmp_path)
+    socket = State(0, "", "", str(tmp_path / "gone" / "supervisor.sock"))
+    socket.settle_socket()
+    assert Path(socket.socket).parent.is_dir()
+    kept = socket.socket
+    socket.settle_socket()
+    assert socket.socket == kept
+
+
+@pytest.mark.parametrize(("allowed", "asked_for"), [(1024, 1024), (10**6, 4096), (resource.RLIM_INFINITY, 4096)])
+def test_it_asks_for_no_more_files_than_it_may_open(
+    allowed: int, asked_for: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, allowed))
+    assert supervision._open_files() == asked_for
+
+
+def _supervisor(**process: Any) -> Mock:
+    return Mock(processes=lambda: [{"name": "api", "statename": "RUNNING", "start": 7, **process}])
+
+
+def test_what_ends_again_and_again_is_not_waited_for() -> None:
+    starts = count(1)
+    supervisor = Mock(processes=lambda: [{"name": "api", "statename": "STARTING", "start": next(starts)}])
+    with pytest.raises(DevServerError, match="api: does not stay up"):
+        Waiting(supervisor, ["api"], lambda _: set()).run(20)
+    with pytest.raises(DevServerError, match="api: does not stay up"):
+        Waiting(_supervisor(statename="FATAL"), ["api"], lambda _: set()).run(20)
+
+
+def test_what_was_started_once_may_take_its_time() -> None:
+    looks = count()
+    Waiting(_supervisor(), ["api"], lambda names: names if next(looks) >= 1 else set()).run(20)
+    assert next(looks) == 2
+    with pytest.raises(DevServerError, match="api: not ready after 0 s"):
+        Waiting(_supervisor(start=0), ["api"], lambda _: set()).run(0)
