@@ -191,9 +191,14 @@ class Engine:
 
     def _listed(self, filters: list[str]) -> list[str]:
         services = [condition.rpartition("=")[2] for condition in filters if ".service=" in condition]
-        oneoff = any(condition.endswith("oneoff=True") for condition in filters)
+        kinds = {condition.endswith("=True") for condition in filters if ".oneoff=" in condition} or {False, True}
         everything = dict.fromkeys(container.service for container in self.containers.values())
-        return [name for service in services or everything for name in self._of(service, oneoff=oneoff)]
+        return [
+            name
+            for service in services or everything
+            for oneoff in sorted(kinds)
+            for name in self._of(service, oneoff=oneoff)
+        ]
 
     def _of(self, service: str, *, oneoff: bool = False) -> list[str]:
         """The names of a service's containers; those of ``compose run`` apart."""

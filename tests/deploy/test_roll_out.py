@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +72,8 @@ def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
     assert engine.secrets[1] == "storage-api/worker:0.1.0"
     assert not built(engine.commands)
     assert engine.fewest["worker"] == engine.fewest["worker-list"] == 1
+    # Two of them at a time would write one file.
+    assert engine.fewest["flower"] == 0
 
 
 @pytest.mark.parametrize(("published", "gap"), [("8000", True), ("8000-8001", False), ("", False)])
@@ -202,6 +205,16 @@ def test_a_broken_stack_is_brought_back_with_as_many_containers(engine: Engine, 
     assert len(engine.versions()) == len(SERVICES)
 
 
+def test_what_an_operator_runs_beside_the_services_is_left_alone(engine: Engine, roll_out: RollOut) -> None:
+    """As a shell by `docker compose run`: it is no front end that would have to be replaced."""
+    engine.published = ""
+    engine.containers["shell"] = Container("shell", "api", "storage-api/api:0.1.0", "running/healthy/0", oneoff=True)
+    done = roll_out("0.2.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "shell" in engine.containers
+    assert sorted(engine.versions().values()) == ["0.1.0"] + ["0.2.0"] * len(SERVICES)
+
+
 def test_the_way_back_leads_to_what_does_its_work_and_not_to_what_is_left_over(
     engine: Engine, roll_out: RollOut
 ) -> None:
@@ -254,7 +267,10 @@ def test_two_rollouts_at_a_time_are_refused(engine: Engine, roll_out: RollOut, t
     assert engine.containers == before
 
 
-def test_a_rollout_that_is_interrupted_goes_back(engine: Engine, begin: Callable[..., subprocess.Popen[str]]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_rollout_that_is_interrupted_goes_back(
+    engine: Engine, begin: Callable[..., subprocess.Popen[str]], number: int
+) -> None:
     engine.images["storage-api/worker:0.2.0"].slow = frozenset({"worker-list"})
     before = dict(engine.containers)
     with begin("0.2.0", ROLL_OUT_READY_S="10") as process:
@@ -262,7 +278,7 @@ def test_a_rollout_that_is_interrupted_goes_back(engine: Engine, begin: Callable
         while not [words for words in engine.commands if words[0] == "inspect" and words[-1] not in before]:
             assert time.monotonic() < until
             time.sleep(0.02)
-        process.terminate()
+        process.send_signal(number)
         _, complaints = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "0.2.0 was not rolled out" in complaints
