@@ -10,10 +10,10 @@ import yaml
 
 from api.settings import ApiSettings
 from api.v3.settings import V3Settings
+from tests.deploy.running_proxy import CONFIG
 from tests.deploy.stack import ROOT
 from worker.catalog.problem_types import PROBLEM_TYPES
 
-CONFIG = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
 _SECONDS = {"s": 1, "m": 60}
 
 

@@ -114,9 +114,8 @@ VOLUMES: dict[str, Case] = {
     ),
     "volume-unread": Case(
         f"{_V}/db01",
-        _OF_DB01 | {
-            f"{_DB01}/snapshots": refused(problem("not-cached")), f"{_DB01}/locks": refused(problem("not-supported")),
-        },
+        _OF_DB01
+        | {f"{_DB01}/snapshots": refused(problem("not-cached")), f"{_DB01}/locks": refused(problem("not-supported"))},
         USER,
     ),
     "volume-snapshot-without-time": Case(
@@ -281,8 +280,8 @@ ACTIONS: dict[str, Case] = {
         "/console/filer/new-policy", {"POST /v4/filer/export/p1": _MADE}, form={"name": "p1", "rules": " a  @b\n*.c "}
     ),
     "send-new-policy-refused": Case(
-        "/console/filer/new-policy", {"POST /v4/filer/export/p1": refused(problem("already-exists"))},
-        form={"name": "p1", "rules": "a", "key": "k1"},
+        "/console/filer/new-policy",
+        {"POST /v4/filer/export/p1": refused(problem("already-exists"))}, form={"name": "p1", "rules": "a", "key": "k1"},
     ),
     "snapshot-batch": Case("/console/filer/snapshot-batch", {_LISTED: listing([], total=7)}),
     "snapshot-batch-of-some": Case(
