@@ -15,7 +15,7 @@ FLOWER_LIFETIME_S = 8 * 3600
 
 def ended_digest(user: str) -> str:
     """Return the digest of a user for the key."""
-    return hashlib.sha256(user.encode(errors="replace")).hexdigest()
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 def have_ended(client: redis.Redis, prefix: str, users: Iterable[str], began_s: float) -> bool:

@@ -245,6 +245,7 @@ def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, red
 def test_a_session_of_the_second_in_which_all_were_ended_has_ended(redis_client):
     redis_client.set(f"sapi:sessions_ended:{ended_digest('adam')}", 5, ex=60)
     assert [have_ended(redis_client, "sapi:", ["eve", "adam"], began_s) for began_s in (5.9, 6.0)] == [True, False]
+    assert not have_ended(redis_client, "sapi:", ["eve"], 1.0)
 
 
 def test_sessions_that_were_ended_let_nobody_in(redis_url, redis_client):

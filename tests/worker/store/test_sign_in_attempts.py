@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 
 from worker.store.sign_in_attempts import WINDOW_S, SignInAttempts
@@ -92,9 +93,40 @@ def test_counts_end_after_a_minute_whatever_comes_meanwhile(
     assert redis_client.ttl(keys[0]) <= 10
 
 
-def test_without_redis_each_process_counts_alone(monkeypatch: pytest.MonkeyPatch):
+def test_a_count_and_its_end_are_written_in_one_step(
+    processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+):
+    """A count that ended between the two would begin again without an end, and lock out for ever."""
+    steps, execute = [], Pipeline.execute
+
+    def watched(pipe: Pipeline, *arguments: bool) -> object:
+        steps.append((pipe.transaction, [command[0][0] for command in pipe.command_stack]))
+        return execute(pipe, *arguments)
+
+    monkeypatch.setattr(Pipeline, "execute", watched)
+    processes[0].wrong("svc", HERE)
+    assert steps == [(True, ["SET", "INCRBY", "SET", "INCRBY"])]
+
+
+def test_other_versions_of_the_service_count_under_the_same_names(processes: tuple[Process, Process]):
+    assert processes[0].attempts.keys_of("svc", HERE) == (
+        "sapi:attempts:network:89f0a5bea85a9a9fc18559a3c6d39780",
+        "sapi:attempts:user:348c658682ae8701d3e9d21f19187249",
+        "sapi:attempts:known:71373b00ef4954b34b166a8c0f16756f",
+    )
+
+
+@pytest.mark.parametrize("user", ["\udce4", "ä", ""])
+def test_names_of_any_characters_are_counted(processes: tuple[Process, Process], user: str):
+    """Such as those that a request had in another encoding."""
+    processes[0].wrong(user, HERE, times=3)
+    assert processes[1].refuses(user, HERE)
+
+
+@pytest.mark.parametrize("now_s", [6000.0, 30.0], ids=["later", "in the first minute of the machine"])
+def test_without_redis_each_process_counts_alone(monkeypatch: pytest.MonkeyPatch, now_s: float):
     # A count begins anew with each minute.
-    monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: 6000.0)
+    monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: now_s)
     process = Process(_unreachable())
     process.wrong("svc", HERE, times=2)
     assert not process.refuses("svc", HERE)
