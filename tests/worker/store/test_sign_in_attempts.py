@@ -97,7 +97,8 @@ def test_a_count_and_its_end_are_written_in_one_step(
     processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
 ):
     """A count that ended between the two would begin again without an end, and lock out for ever."""
-    steps, execute = [], Pipeline.execute
+    steps: list[tuple[object, list[str]]] = []
+    execute = Pipeline.execute
 
     def watched(pipe: Pipeline, *arguments: bool) -> object:
         steps.append((pipe.transaction, [command[0][0] for command in pipe.command_stack]))
