@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, g, request
 
 from api.http.request_ids import request_id
 from api.http.shutdown import at_end
@@ -53,19 +53,11 @@ def record(**decision: Any) -> None:
         decision: what is known of ``who``, ``how``, ``role``, ``operation``, ``target``, ``job_id``, ``allowed`` and
             ``reason`` (why not); who, how, role and target are known from ``auth.require``.
     """
-    pending = getattr(g, "audit_pending", {}) if has_request_context() else {}
-    if has_request_context():
-        g.audit_pending = {}
-    _write(pending | decision)
-
-
-def _write(decision: dict[str, Any]) -> None:
-    if not has_request_context():
-        AuditLog(0).write({"event": "access"} | decision)
-        return
+    everything = pending() | decision
+    g.audit_pending = {}
     event = getattr(g, "audit_event", "access")
     begun = request_event(event, request.method, request.path, request.remote_addr, request_id())
-    current_log().write(begun | decision)
+    current_log().write(begun | everything)
 
 
 def request_event(event: str, method: str, target: str, address: str | None, request_id: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from api import auth
 from tests.api.auth.auth_app import bearer, build, sign_in, with_provider
 from worker.catalog.operations import Role
+from worker.config.settings import BadSettings
 
 
 class Log:
@@ -235,6 +236,11 @@ def test_behind_a_trusted_proxy_there_is_no_hint(redis_client, log):
     assert [(line["reason"], line["address"], "hint" in line) for line in log()] == [
         ("unauthenticated", "192.0.2.1", False), ("rate-limited", "192.0.2.1", False),
     ]  # fmt: skip
+
+
+def test_a_log_that_cannot_be_written_stops_the_start(redis_client, tmp_path):
+    with pytest.raises(BadSettings, match=f"SAPI_AUDIT_LOG: {tmp_path} cannot be written: Is a directory"):
+        build(redis_client, audit_log=str(tmp_path))
 
 
 def test_who_ended_whose_sessions(client, log):

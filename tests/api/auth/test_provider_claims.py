@@ -59,6 +59,14 @@ def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
     )
 
 
+def test_a_provider_may_have_no_user_info(monkeypatch):
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: {"issuer": "https://sso.example.org"})
+    settings = {"oauth_client_id": CLIENT_ID, "oauth_discovery_url": DISCOVERY}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
+    monkeypatch.setattr(provider, "_ask_as", Mock(side_effect=ProviderUnavailable))
+    assert provider.ask_userinfo("token") == {}
+
+
 def test_keys_are_fetched_from_where_that_is_configured(redis_client, provider):
     client = with_provider(redis_client, provider, oauth_jwks_url="http://127.0.0.1:1/keys").test_client()
     assert client.get("/whoami", headers=bearer(provider.token())).status_code == 503
@@ -142,8 +150,8 @@ def test_the_issuer_that_the_claims_state_is_part_of_who_somebody_is(stated, iss
 def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, discovery, taken, method, sent):
     requested: list[dict[str, Any]] = []
 
-    def answer(_method: str, url: str, **options: Any) -> dict[str, Any]:
-        requested.append(options)
+    def answer(http_method: str, url: str, **options: Any) -> dict[str, Any]:
+        requested.append(options | {"request": (http_method, url)})
         return {"issuer": "https://sso.example.org", "token_endpoint": url} | (
             {"token_endpoint_auth_methods_supported": taken} if taken else {}
         )
@@ -153,6 +161,7 @@ def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secre
     provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
     assert provider.client_auth_method() == method
     provider.refresh("of before")
+    assert requested[-1]["request"] == ("POST", provider.token_url())
     form = requested[-1]["data"]
     assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "of before")
     assert ("basic" if requested[-1].get("auth") == (CLIENT_ID, secret) else None, "client_secret" in form) == sent

@@ -35,6 +35,7 @@ _ANSWERS = {
     "/moved": (302, b'{"a": 1}'),
     "/broken-off": (200, b'{"a": 1}'),
     "/slow": (200, b'{"a": 1}'),
+    "/silent": (200, b'{"a": 1}'),
     "/zipped": (200, gzip.compress(b'{"a": 1}')),
 }
 #: What is announced of a body and does not come.
@@ -45,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.paths.append(self.path)  # type: ignore[attr-defined]
         self.server.accepts.add(self.headers["Accept"])  # type: ignore[attr-defined]
+        if self.path == "/silent":
+            self.server.is_gone.wait(10)  # type: ignore[attr-defined]
         status, body = _ANSWERS[self.path]
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) + _MISSING_BYTES.get(self.path, 0)))
@@ -117,3 +120,10 @@ def test_an_answer_that_trickles_is_given_up(ask, monkeypatch):
     monkeypatch.setattr(provider_http, "COMMAND_TIMEOUT_S", 0.2)
     with pytest.raises(ProviderUnavailable, match="too slow"):
         ask("/slow")
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(ask, server, monkeypatch):
+    monkeypatch.setattr(provider_http, "COMMAND_TIMEOUT_S", 0.2)
+    with pytest.raises(ProviderUnavailable, match="ReadTimeout"):
+        ask("/silent")
+    server.is_gone.set()
