@@ -18,12 +18,14 @@ def client(redis_client, provider):
 @pytest.mark.parametrize(
     ("user", "roles"), [("anna", {"USER"}), ("adam", {"USER", "ADMIN"}), ("uma", {"USER", "UBER_ADMIN"})]
 )
-def test_groups_become_roles(client, user, roles):
+def test_groups_become_roles(client, provider, user, roles):
     answer = sign_in(client, user, "/conf/me/roles?x=1")
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/conf/me/roles?x=1")
     assert roles_of(client) == roles
     assert client.get("/whoami").get_json() == {"name": user, "roles": sorted(roles), "auth_method": "session"}
+    # Nothing is asked for that the ID token says.
+    assert "/userinfo" not in provider.request_counts
 
 
 def test_the_request_has_state_nonce_and_pkce(client):
