@@ -17,7 +17,6 @@ from storage_backends.errors import (
 )
 from storage_backends.netapp.ontap import malformed_records
 from storage_backends.netapp.ontap.error_codes import Translator
-from storage_backends.netapp.ontap.responses import OntapError
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import attempt, furnish
@@ -57,29 +56,6 @@ class TestCodes:
         _, error, _ = attempt(furnished, "update")
         assert isinstance(error, ResourceBusy)
         assert error.retryable
-
-    @pytest.mark.parametrize(
-        ("number", "code", "pointer"),
-        [
-            (1, "already-exists", None), (4, "not-found", None), (6, "backend-error", None),
-            (7, "backend-unavailable", None), (8, "resource-busy", None), (262160, "backend-unavailable", None),
-            (524486, "resource-busy", None), (524601, "no-such-volume", None), (525059, "already-exists", None),
-            (525062, "too-many-snapshots", None), (787140, "validation-failed", "/aggregate_name"),
-            (917505, "backend-unavailable", None), (917526, "already-exists", None),
-            (917534, "validation-failed", "/size_total"), (917831, "validation-failed", "/max_autosize"),
-            (917835, "validation-failed", "/percentage_snapshot_reserve"), (917888, "validation-failed", "/name"),
-            (918252, "validation-failed", "/junction_path"), (918271, "validation-failed", "/active_policy_name"),
-            (918701, "not-supported", None), (1638537, "outcome-unknown", None), (1638600, "no-such-snapshot", None),
-            (1703945, "policy-in-use", None), (1703947, "policy-in-use", None),
-            (1703952, "validation-failed", "/policy"),
-            (1703953, "policy-in-use", None), (1703954, "no-such-policy", None),
-            (1704049, "validation-failed", "/rules"),
-            (1704070, "already-exists", None), (2621462, "backend-unavailable", None), (4711, "backend-error", None),
-        ],
-    )  # fmt: skip
-    def test_what_they_mean(self, number: int, code: str, pointer: str | None) -> None:
-        error = Translator(()).error(OntapError(number, "As the filer says."))
-        assert (error.code, [field.pointer for field in error.errors]) == (code, [pointer] if pointer else [])
 
     @pytest.mark.parametrize(
         ("status", "code"), [(401, "backend-unavailable"), (403, "backend-error"), (404, "not-found"),
