@@ -150,8 +150,9 @@ class OntapClient:
                 f"The storage system does not answer: HTTP status {answer.status} without a reason."
             )
         refusal = self.translator.error(error, status=answer.status)
-        is_of_ours = error is not None and names_unknown_field(refusal) and error.target not in _USERS_FIELDS
-        return FieldsRefused(refusal, error) if is_of_ours and error is not None else refusal
+        if error is not None and names_unknown_field(refusal) and error.target not in _USERS_FIELDS:
+            return FieldsRefused(refusal, error)
+        return refusal
 
     # --- changes
 

@@ -177,7 +177,8 @@ class Translator:
 
     def __init__(self, hidden: Iterable[str], password: Secret | None = None) -> None:
         self._password = password
-        words = sorted({word for word in hidden if word}, key=len, reverse=True)
+        # In this order, of two words one of which begins with the other the longer comes first.
+        words = sorted({word for word in hidden if word}, reverse=True)
         self._hidden = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words)) if words else None
 
     def clean(self, message: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,17 @@ import urllib3
 
 from storage_backends.configuration.options import NetappOptions
 from storage_backends.configuration.secret import Secret
-from storage_backends.errors import AlreadyExists, BackendUnavailable, OutcomeUnclear, StorageError
+from storage_backends.errors import AlreadyExists, BackendError, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.login_guard import LoginGuard
 from storage_backends.netapp.ontap.client import OntapClient
-from storage_backends.netapp.ontap.error_codes import FieldsRefused, Translator, is_forbidden
+from storage_backends.netapp.ontap.error_codes import (
+    FieldsRefused,
+    Translator,
+    is_forbidden,
+    is_no_operation,
+    names_unknown_field,
+)
 from storage_backends.netapp.ontap.responses import Answer, NotSent, OntapError, ResponseLost, transport_failure
 from storage_backends.netapp.ontap.transport import CALL, new_session
 from tests.ontap_simulator import Kind, Simulator
@@ -106,6 +113,24 @@ def test_a_refused_login_is_no_missing_right(status: int, code: int | None, is_d
     assert (error.code == "backend-unavailable") is (status == 401)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "is_lacking"), [(405, 3, True), (405, None, True), (501, None, True), (400, 4, False)]
+)
+def test_a_filer_that_lacks_an_operation_says_so(status: int, code: int | None, is_lacking: bool) -> None:
+    error = Translator(()).error(None if code is None else OntapError(code, "no"), status=status)
+    assert is_no_operation(error) is is_lacking
+
+
+@pytest.mark.parametrize("question", [is_forbidden, is_no_operation, names_unknown_field])
+def test_a_failure_without_an_answer_of_the_filer_has_none_of_its_reasons(question: Any) -> None:
+    assert question(StorageError("It broke off.")) is False
+
+
+def test_a_job_that_fails_without_a_code_keeps_its_message() -> None:
+    error = Translator(()).error(OntapError(None, "No such luck."))
+    assert (error.code, error.backend_error) == ("backend-error", BackendError("unknown", "No such luck."))
+
+
 def test_a_lock_of_the_filer_s_own_passes() -> None:
     error = Translator(()).error(OntapError(1, "The volume is temporarily locked."))
     assert (error.code, error.retryable) == ("resource-busy", True)
@@ -115,7 +140,10 @@ def test_a_lock_of_the_filer_s_own_passes() -> None:
 def test_a_code_that_wraps_another_is_looked_into(code: int) -> None:
     missing = OntapError(code, 'Cannot go back. Reason: Snapshot "s" does not exist.')
     assert Translator(()).error(missing).code == "no-such-snapshot"
-    assert Translator(()).error(OntapError(code, "Cannot go back. Reason: no space.")).code == "backend-error"
+    assert Translator(()).error(replace(missing, code=4711)).code == "backend-error"
+    for other in ("no space", 'Volume "v" does not exist', 'Snapshot "s" is in use'):
+        reason = OntapError(code, f"Cannot go back. Reason: {other}.")
+        assert Translator(()).error(reason).code == "backend-error"
 
 
 def test_what_the_filer_says_is_cut_to_a_length_and_keeps_names_of_fields() -> None:
@@ -140,6 +168,8 @@ def test_the_client_hides_its_host_and_account(hostname: str, message: str, expe
 def test_fields_are_refused_by_their_name_or_their_parent_s() -> None:
     refusal = FieldsRefused(StorageError("no"), OntapError(262197, 'The value "space" is not possible'))
     assert refusal.refused_among(["space.used", "space", "spaces", "name"]) == {"space.used", "space"}
+    refusal = FieldsRefused(StorageError("no"), OntapError(262197, "There is neither space.used nor qos."))
+    assert refusal.refused_among(["space.used", "space.size", "name"]) == {"space.used"}
 
 
 class _Listening(LoginGuard):

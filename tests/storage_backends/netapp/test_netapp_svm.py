@@ -54,7 +54,8 @@ def test_nothing_is_believed_to_be_gone_while_the_vserver_is(
     with pytest.raises(BackendUnavailable) as refusal:
         READS[what](backend, InMemoryJournal())
 
-    assert "vserver" in refusal.value.detail
+    reason = "does not have the configured vserver" if fate == "renamed" else "not in service: it is stopped"
+    assert reason in refusal.value.detail
     assert ontap.changes_sent() == []
 
 
@@ -148,6 +149,16 @@ def test_another_vserver_is_not_taken_for_it(backend: StorageBackend, ontap: Sim
         backend.get_volume("nothing", journal=InMemoryJournal())
     after_each(ontap, lax)
     with pytest.raises(BackendUnavailable):
+        backend.get_volume("nothing", journal=InMemoryJournal())
+
+
+def test_a_vserver_whose_state_is_not_visible_counts_as_in_service(backend: StorageBackend, ontap: Simulator) -> None:
+    def stateless(request: Request, reply: Reply) -> None:
+        for record in reply.body.get("records", ()) if request.path == "/svm/svms" else ():
+            del record["state"]
+
+    after_each(ontap, stateless)
+    with pytest.raises(NoSuchVolume):
         backend.get_volume("nothing", journal=InMemoryJournal())
 
 
