@@ -266,12 +266,11 @@ def _meaning(error: OntapError | None, status: int | None) -> Meaning | None:
         return _BUSY
     if code in _WRAPPERS and "snapshot" in message.lower() and "not exist" in message.lower():
         return MEANINGS[1638600]
-    if code is not None and code in MEANINGS:
-        return MEANINGS[code]
-    return _BY_STATUS.get(status or 0)
+    of_code = None if code is None else MEANINGS.get(code)
+    return of_code or _BY_STATUS.get(status)
 
 
-_BY_STATUS = {
+_BY_STATUS: Mapping[int | None, Meaning] = {
     401: Meaning(BackendUnavailable, LOGIN_REFUSED),
     403: _DENIED,
     404: Meaning(NotFound, "The storage system does not have it."),

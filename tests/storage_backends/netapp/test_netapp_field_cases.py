@@ -58,12 +58,17 @@ class TestCodes:
         assert error.retryable
 
     @pytest.mark.parametrize(
-        ("status", "code"), [(401, "backend-unavailable"), (403, "backend-error"), (404, "not-found"),
-                             (429, "backend-unavailable"), (503, "backend-unavailable"), (400, "backend-error")],
+        ("status", "code", "words"),
+        [
+            (400, "backend-error", "refused"), (401, "backend-unavailable", "refused the service's login"),
+            (403, "backend-error", "lacks a right"), (404, "not-found", "does not have it"),
+            (429, "backend-unavailable", "too busy"), (503, "backend-unavailable", "too busy"),
+        ],
     )  # fmt: skip
-    def test_what_a_status_alone_means(self, status: int, code: str) -> None:
+    def test_what_a_status_alone_means(self, status: int, code: str, words: str) -> None:
         error = Translator(()).error(None, status=status)
         assert (error.code, error.backend_error) == (code, BackendError(str(status), f"HTTP status {status}"))
+        assert words in error.detail
 
 
 ODD_RECORDS: dict[str, dict[str, Any]] = {

@@ -51,6 +51,17 @@ class TestListing:
         assert gc.isenabled()
         assert [call[0] for call in watched.progress_calls][:4] == [0, 10, 20, 30]
 
+    def test_a_page_has_no_more_records_than_a_filer_can_send_in_time(
+        self, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        backend.list_volumes(journal=journal())
+        backend.list_policies(journal=journal())
+        assert [seen.path for seen in ontap.requests if ("max_records", "500") in seen.query] == [
+            "/storage/volumes",
+            "/svm/svms",
+            "/protocols/nfs/export-policies",
+        ]
+
     def test_what_is_not_a_volume_of_ours_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("mine")
         ontap.world.add_volume("off", state="offline")

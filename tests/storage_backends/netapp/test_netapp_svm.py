@@ -132,6 +132,8 @@ def test_an_account_that_may_not_see_the_vserver_proves_nothing(backend: Storage
     with pytest.raises(BackendUnavailable) as refusal:
         backend.get_volume("nothing", journal=InMemoryJournal())
     assert "/svm/svms" in refusal.value.detail
+    assert refusal.value.backend_error is not None
+    assert refusal.value.backend_error.code == "6"
     ontap.faults.clear()
     ontap.fault(Kind.REFUSE, path="/svm/svms", times=9, status=400, code=987654)
     with pytest.raises(StorageError) as other:
