@@ -108,8 +108,9 @@ def volume(record: Record, nodes: Mapping[str, str] = _NO_NODES) -> Volume:
 
 def with_node(volume: Volume, nodes: Mapping[str, str]) -> Volume:
     """Return the volume with the node of its aggregate if it has none."""
-    node = nodes.get(volume.aggregate_name or "")
-    return volume if volume.filer_address is not None or node is None else replace(volume, filer_address=node)
+    if volume.filer_address is not None:
+        return volume
+    return replace(volume, filer_address=nodes.get(volume.aggregate_name or ""))
 
 
 def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
@@ -211,7 +212,9 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
 
 
 def _is_odd_list(record: Record, name: str) -> bool:
-    return name in record and record[name] != [] and not isinstance(first(record[name]), dict)
+    entries = record.get(name, [])
+    entry = first(entries)
+    return entries != [] and not (isinstance(entry, dict) and isinstance(entry.get("name", ""), str))
 
 
 def _aggregate(record: Record) -> str | None:

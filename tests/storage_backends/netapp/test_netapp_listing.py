@@ -288,3 +288,11 @@ def test_what_has_no_name_is_no_volume_and_what_has_no_uuid_is_not_changed() -> 
     for uuid in ({}, {"uuid": ""}):
         with pytest.raises(StorageError, match="uuid"):
             lookups.uuid_of({"name": "v", **uuid})
+
+
+def test_a_volume_that_is_not_mounted_has_no_path() -> None:
+    assert lookups.path_of({"name": "home"}) == lookups.path_of({"name": "home", "nas": {}}) == ""
+    filer: Any = _Filer({"records": [{"name": "home"}, {"name": "db", "nas": {"path": "/DB"}}]})
+    filer.vserver = "vs1"
+    found = lookups.volumes_where(filer, "nas.path", "/db", journal=journal())
+    assert [record["name"] for record in found] == ["db"]
