@@ -122,6 +122,9 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
     aggregate = record["aggregates"][0]["name"]
     compression = record["efficiency"].get("compression") if "efficiency" in record else None
     permissions = nas.get("unix_permissions")
+    mode = autosize["mode"]
+    if type(mode) is not str or type(permissions) not in _NUMBERS or type(compression) not in _TEXTS:
+        raise TypeError("a value of a wrong type, which is converted below")
     return Volume(
         record["name"],
         record["uuid"],
@@ -131,7 +134,7 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
         nas.get("path") or None,
         space["afs_total"],
         space["used"],
-        autosize["mode"] != "off",
+        mode != "off",
         autosize["maximum"],
         nas["export_policy"]["name"],
         snapshot["reserve_percent"],
@@ -152,14 +155,14 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
 
 
 def _is_well_typed(mapped: Volume) -> bool:
-    """Do all unconverted values have the right type?"""
+    """Do all values that were taken over have the right type?"""
     types = (
         type(mapped.size_total), type(mapped.size_used), type(mapped.max_autosize),
         type(mapped.percentage_snapshot_reserve), type(mapped.percentage_snapshot_reserve_used),
         type(mapped.uuid), type(mapped.state), type(mapped.filer_address), type(mapped.aggregate_name),
         type(mapped.junction_path), type(mapped.active_policy_name), type(mapped.caching_policy),
         type(mapped.snapshot_policy), type(mapped.security_style), type(mapped.space_guarantee),
-        type(mapped.qos_policy), type(mapped.type),
+        type(mapped.qos_policy), type(mapped.type), type(mapped.comment),
     )  # fmt: skip
     if types in _well_typed:
         return True

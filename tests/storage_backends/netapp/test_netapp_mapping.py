@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -25,6 +26,41 @@ def test_a_complete_record_needs_no_look_at_each_field(monkeypatch: pytest.Monke
     volumes = [mapping.volume(record, {"aggr1_n1": "node7"}) for record in records * 2]
     assert [volume.filer_address for volume in volumes] == ["node1", "node7"] * 2
     assert len(mapping._well_typed) == 2  # Which types its fields have is looked at once for each combination.
+
+
+def _with(record: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The record with one field changed, by its dotted name."""
+    part, _, rest = name.partition(".")
+    if isinstance(record.get(part), list):
+        return record | {part: [_with(record[part][0], rest, value)]}
+    return record | {part: _with(record.get(part, {}), rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("uuid", "uuid"), ("state", "state"), ("nodes.name", "filer_address"), ("aggregates.name", "aggregate_name"),
+        ("nas.path", "junction_path"), ("nas.export_policy.name", "active_policy_name"),
+        ("flash_pool.caching_policy", "caching_policy"), ("snapshot_policy.name", "snapshot_policy"),
+        ("nas.security_style", "security_style"), ("guarantee.type", "space_guarantee"),
+        ("qos.policy.name", "qos_policy"), ("type", "type"), ("tiering.policy", "tiering_policy"),
+        ("comment", "comment"), ("autosize.mode", "autosize_enabled"),
+        ("space.used", "size_used"), ("autosize.maximum", "max_autosize"),
+        ("nas.unix_permissions", "unix_permissions"),
+        ("space.snapshot.reserve_percent", "percentage_snapshot_reserve"),
+        ("space.snapshot.space_used_percent", "percentage_snapshot_reserve_used"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrong", [7, "7", True, ["7"]], ids=repr)
+def test_a_field_of_a_wrong_type_reads_as_null_and_no_other_does(name: str, field: str, wrong: Any) -> None:
+    record = World().add_volume("home", nas={"path": "/home"}, qos={"policy": {"name": "gold"}}, comment="mine")
+    whole = asdict(mapping.volume(record))
+    is_right = type(wrong) is (int if type(whole[field]) is int or field == "unix_permissions" else str)
+    mapped = asdict(mapping.volume(_with(record, name, wrong)))
+    assert (mapped.pop(field) is None) is not is_right
+    del whole[field]
+    assert mapped == whole
+    assert None not in whole.values()
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
