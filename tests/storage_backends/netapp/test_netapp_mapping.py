@@ -96,11 +96,17 @@ def test_the_limit_of_growth_is_a_fifth_more_than_the_size_and_no_more_than_a_fi
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
+        ({"name": "home", "comment": None, "nas": {"path": None}}, "it has odd values in comment, nas.path"),
         (
             {"name": "home", "aggregates": [None], "space": {"used": "12"}},
             "it has odd values in aggregates, space.used",
         ),
-        ({"name": "home", "aggregates": [{"name": "a"}], "nodes": {}}, "it has odd values in nodes"),
+        ({"name": "home", "aggregates": [{"name": "a"}], "nodes": {"name": "n"}}, "it has odd values in nodes"),
+        (
+            World().add_volume("home", efficiency={"compression": 7}, autosize={"mode": 1}),
+            "it has odd values in autosize.mode, efficiency.compression",
+        ),
+        (World().add_volume("home", efficiency={"compression": 7}), "it has odd values in efficiency.compression"),
         ({"name": "home", "aggregates": [{"name": 5}], "nodes": [{"name": "n"}]}, "it has odd values in aggregates"),
         ({"name": "home", "aggregates": [], "nodes": [{}], "qos": None}, "it has odd values in qos.policy.name"),
     ],

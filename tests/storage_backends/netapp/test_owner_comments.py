@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.netapp.ontap.owner_comments import (
-    MAX_COMMENT_CHARACTERS,
     fits_beside_owner,
     is_made_by,
     owner_comment,
@@ -44,6 +43,6 @@ def test_what_only_looks_like_it_stays() -> None:
 
 
 def test_both_fit_into_a_comment() -> None:
-    longest = MAX_COMMENT_CHARACTERS - len(f" job:{JOB}")
+    longest = 1023 - len(f" job:{JOB}")
     assert fits_beside_owner(JOB, "x" * longest)
     assert not fits_beside_owner(JOB, "x" * (longest + 1))

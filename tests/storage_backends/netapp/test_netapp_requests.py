@@ -1,0 +1,124 @@
+"""Requests to a filer one by one: which reads are repeated, whose fault a refused one is, and what stays open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import BackendUnavailable, StorageError
+from storage_backends.journal import InMemoryJournal
+from storage_backends.netapp import NetappStorage
+from tests.ontap_simulator import Dialect, Kind, Simulator
+from tests.ontap_simulator.errors import Refusal
+from tests.ontap_simulator.exchange import Reply, Request
+from tests.storage_backends.netapp.changes import attempt, furnish
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
+
+
+class _Prompt(InMemoryJournal):
+    """Does not wait."""
+
+    def wait(self, seconds: float) -> None:
+        assert seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "times"), [(400, 1), (403, 1), (405, 1), (429, 3), (500, 3), (501, 1), (502, 3), (503, 3), (504, 3)]
+)
+def test_a_read_is_sent_three_times_where_the_filer_may_answer_later(
+    status: int, times: int, ontap: Simulator, backend: StorageBackend
+) -> None:
+    fault = ontap.fault(Kind.REFUSE, method="GET", times=9, status=status, code=65541)
+    with pytest.raises(StorageError):
+        backend.list_policies(journal=_Prompt())
+    assert len(ontap.requests) == times
+    ontap.requests.clear()
+    fault.times = times - 1
+    assert [policy.name for policy in backend.list_policies(journal=_Prompt())] == ["default"]
+
+
+def test_a_read_is_not_repeated_in_the_last_second_of_its_job(ontap: Simulator, backend: StorageBackend) -> None:
+    class Ending(_Prompt):
+        seconds_left = 0.9
+
+    ontap.fault(Kind.DROP, method="GET")
+    with pytest.raises(StorageError):
+        backend.list_policies(journal=Ending())
+    assert len(ontap.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "code"), [("name", "validation-failed"), ("nas.path", "validation-failed"), ("fields", "backend-error")]
+)
+def test_a_refused_name_is_its_user_s_fault_and_a_refused_field_the_service_s(
+    target: str, code: str, ontap: Simulator, backend: StorageBackend
+) -> None:
+    def refuse(request: Request, reply: Reply) -> Reply:
+        return Reply(400, Refusal(262197, "The value is invalid.", target=target).body())
+
+    after_each(ontap, refuse)
+    with pytest.raises(StorageError) as refused:
+        backend.get_volume("home", journal=InMemoryJournal())
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("kind", [Kind.TRUNCATE, Kind.REFUSE, Kind.WEB_PAGE])
+def test_each_answer_is_closed_also_one_that_broke_off(
+    kind: Kind, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its connection stays open until Python collects it."""
+    closed: list[int] = []
+    close = requests.Response.close
+
+    def noting(self: requests.Response) -> None:
+        closed.append(self.status_code)
+        close(self)
+
+    monkeypatch.setattr(requests.Response, "close", noting)
+    fault: dict[str, Any] = {"times": 2, "status": 503, "code": 7}
+    ontap.fault(kind, method="GET", **fault)
+    backend.list_policies(journal=_Prompt())
+    assert closed == [200 if kind is Kind.TRUNCATE else 503] * 2 + [200]
+
+
+class _Mute(Dialect):
+    """Answers have no body."""
+
+    def packed(self, content: bytes) -> tuple[bytes, dict[str, str]]:
+        return b"", {"Content-Length": "0"}
+
+
+def test_an_empty_answer_is_the_end_of_a_change_and_none_to_a_read(ontap: Simulator, backend: NetappStorage) -> None:
+    policy = ontap.world.add_policy(ontap.world.vserver, "team", [])
+    ontap.dialect = _Mute()
+    path = f"/protocols/nfs/export-policies/{policy['id']}"
+    assert backend._client.change("DELETE", path, {}, {}, journal=InMemoryJournal()).status == 200
+    with pytest.raises(BackendUnavailable, match="broke off"):
+        backend.list_policies(journal=_Prompt())
+    assert len(ontap.requests) == 1 + 3
+
+
+def test_a_filer_without_a_host_of_its_own_is_reached_by_its_vserver_s_name(ontap: Simulator) -> None:
+    ontap.world.rename_vserver("vs1", "127.0.0.1")
+    backend = open_backend(ontap, vserver="127.0.0.1", hostname="")
+    assert backend.check() == ()
+    assert "127.0.0.1" not in backend._client.translator.clean("no 127.0.0.1 here")
+
+
+def test_a_change_that_finds_no_filer_was_not_made(ontap: Simulator, backend: NetappStorage) -> None:
+    ontap.close()
+    with pytest.raises(BackendUnavailable, match="cannot be reached: its host refuses connections"):
+        backend._client.change("DELETE", "/storage/volumes/1/snapshots/2", {}, {}, journal=InMemoryJournal())
+
+
+def test_the_filer_names_its_job_at_once(ontap: Simulator) -> None:
+    """What becomes of a job whose uuid is known can be found out by any worker."""
+    furnish(ontap)
+    backend = open_backend(ontap)
+    for change in ("create", "clone", "update", "make snapshot", "purge", "restrict"):
+        assert attempt(backend, change)[1] is None
+    assert {dict(seen.query).get("return_timeout") for seen in ontap.changes_sent()} == {"0"}
