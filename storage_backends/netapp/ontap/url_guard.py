@@ -47,6 +47,8 @@ def _names_one_rule(query: Mapping[str, object]) -> bool:
 
 
 def _names_one(value: object) -> bool:
-    if not isinstance(value, str) or not value:
-        return False
-    return bool(re.fullmatch(r'"[^"]+"|[^*|!<>"{},]+', value)) and (value.startswith('"') or ".." not in value)
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r'"[^"]+"|[^*|!<>"{},]+', value) is not None
+        and (value.startswith('"') or ".." not in value)
+    )

@@ -13,6 +13,7 @@ from storage_backends.errors import (
     NoSuchSnapshot,
     NoSuchVolume,
     OutcomeUnclear,
+    ResourceBusy,
     StorageError,
 )
 from storage_backends.journal import InMemoryJournal, ShuttingDown
@@ -162,6 +163,17 @@ def test_what_one_request_was_told_holds_for_all(
     assert backend.get_volume("home", journal=journal).name == "home"
 
     assert pause_s - 1 < journal.waits[0] <= pause_s
+
+
+def test_a_pause_after_a_refusal_of_another_kind_is_nobody_else_s(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.REFUSE, method="PATCH", status=409, code=8, headers={"Retry-After": "3"})
+    with pytest.raises(ResourceBusy):
+        backend.update_volume("home", journal=InMemoryJournal(), comment="new")
+    journal = _Noting()
+
+    assert backend.get_volume("home", journal=journal).name == "home"
+
+    assert journal.waits == []
 
 
 class TestBeforeAnythingIsSent:

@@ -11,6 +11,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
+from storage_backends.netapp.ontap.transport import OntapAdapter
 from tests.ontap_simulator import Dialect, Kind, Simulator
 from tests.ontap_simulator.errors import Refusal
 from tests.ontap_simulator.exchange import Reply, Request
@@ -103,10 +104,26 @@ def test_an_empty_answer_is_the_end_of_a_change_and_none_to_a_read(ontap: Simula
 
 
 def test_a_filer_without_a_host_of_its_own_is_reached_by_its_vserver_s_name(ontap: Simulator) -> None:
-    ontap.world.rename_vserver("vs1", "127.0.0.1")
-    backend = open_backend(ontap, vserver="127.0.0.1", hostname="")
+    ontap.world.rename_vserver("vs1", "localhost")
+    backend = open_backend(ontap, vserver="localhost", hostname="")
     assert backend.check() == ()
-    assert "127.0.0.1" not in backend._client.translator.clean("no 127.0.0.1 here")
+    assert backend._client.translator.clean("no localhost here") == "no ... here"
+
+
+def test_only_what_has_a_body_says_that_it_is_json(ontap: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[str, str | None]] = set()
+    send = OntapAdapter.send
+
+    def noting(self: OntapAdapter, request: Any, **options: Any) -> Any:
+        seen.add((request.method, request.headers.get("Content-Type")))
+        return send(self, request, **options)
+
+    monkeypatch.setattr(OntapAdapter, "send", noting)
+    furnish(ontap)
+    backend = open_backend(ontap)
+    for change in ("make snapshot", "update", "delete snapshot"):
+        assert attempt(backend, change)[1] is None
+    assert seen == {("GET", None), ("POST", "application/json"), ("PATCH", "application/json"), ("DELETE", None)}
 
 
 def test_a_change_that_finds_no_filer_was_not_made(ontap: Simulator, backend: NetappStorage) -> None:

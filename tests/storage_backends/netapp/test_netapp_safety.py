@@ -103,6 +103,10 @@ class TestNames:
             ("/private/cli/volume", {"vserver": "vs1", "volume": "*"}),
             ("/private/cli/volume", {"vserver": "vs1", "volume": "a..b"}),
             ("/private/cli/volume", {"vserver": "", "volume": "home"}),
+            ("/private/cli/volume", {"vserver": "vs1", "volume": 5}),
+            ("/private/cli/vserver", {"vserver": "vs1", "volume": "home"}),
+            ("/protocols/nfs/export-policies/1/rules", {"index": "1", "clients.match": ""}),
+            ("/protocols/nfs/export-policies/1/rules/", {"index": "1", "clients.match": "a"}),
         ],
     )
     def test_a_change_of_more_than_one_object_is_never_sent(
@@ -111,6 +115,44 @@ class TestNames:
         with pytest.raises(UnboundedChange):
             backend._client.change(method, path, query, {}, journal=InMemoryJournal())
         assert ontap.requests == []
+
+    @pytest.mark.parametrize(
+        ("method", "path", "query"),
+        [
+            ("POST", "/storage/volumes", {"return_timeout": 0}),
+            ("POST", "/storage/volumes/4-f/snapshots", {}),
+            ("POST", "/protocols/nfs/export-policies", {}),
+            ("POST", "/protocols/nfs/export-policies/12/rules", {}),
+            ("PATCH", "/storage/volumes/4-f", {}),
+            ("PATCH", "/cluster/jobs/4-f", {"action": "cancel"}),
+            ("PATCH", "/private/cli/volume", {"vserver": "vs1", "volume": "home"}),
+            ("DELETE", "/storage/volumes/4-f/snapshots/5-e", {}),
+            ("DELETE", "/protocols/locks/4-f", {}),
+            ("DELETE", "/protocols/nfs/export-policies/12", {}),
+            ("DELETE", "/protocols/nfs/export-policies/12/rules/3", {}),
+            ("DELETE", "/protocols/nfs/export-policies/12/rules/3/clients/a", {}),
+            ("DELETE", "/protocols/nfs/export-policies/12/rules", {"index": 3, "clients.match": '"a..b"'}),
+        ],
+    )
+    def test_what_names_one_object_is_sent(self, method: str, path: str, query: dict[str, object]) -> None:
+        require_one(method, path, query)
+        for other in ("GET", "PUT"):
+            with pytest.raises(UnboundedChange):
+                require_one(other, path, query)
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/storage/volumes/4-f"),
+            ("POST", "/protocols/nfs/export-policies/12"),
+            ("POST", "/protocols/locks/4-f"),
+            ("POST", "/private/cli/volume"),
+            ("DELETE", "/private/cli/volume"),
+        ],
+    )
+    def test_one_object_is_never_changed_by_another_method(self, method: str, path: str) -> None:
+        with pytest.raises(UnboundedChange):
+            require_one(method, path, {"vserver": "vs1", "volume": "home"})
 
     def test_one_volume_is_one_object_on_the_command_line(self) -> None:
         address = {"vserver": "vs1", "volume": '"a..b"'}
