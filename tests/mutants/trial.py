@@ -163,6 +163,8 @@ def _run_here(tests: Sequence[str], notes: Path) -> None:
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
     sys.dont_write_bytecode = True
+    # A process of a pool may not start others, which some tests do: they would fail whatever the mutant.
+    multiprocessing.current_process().daemon = False
     for name in [each for each in sys.modules if each.partition(".")[0] in _OURS]:
         del sys.modules[name]
     status = 3
