@@ -45,9 +45,9 @@ class Release:
                 raise
             self._is_hidden = True
             return
-        parts = [fields.number(name) for name in _FIELDS]
-        if None not in parts:
-            generation, major, minor = (part or 0 for part in parts)
+        known = [number for name in _FIELDS if (number := fields.number(name)) is not None]
+        if len(known) == len(_FIELDS):
+            generation, major, minor = known
             self._version = (generation, major, minor)
 
 

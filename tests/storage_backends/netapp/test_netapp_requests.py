@@ -11,7 +11,8 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
-from storage_backends.netapp.ontap.transport import OntapAdapter
+from storage_backends.netapp.ontap.transport import CALL, OntapAdapter
+from storage_backends.netapp.ontap.unknown_fields import ask
 from tests.ontap_simulator import Dialect, Kind, Simulator
 from tests.ontap_simulator.errors import Refusal
 from tests.ontap_simulator.exchange import Reply, Request
@@ -52,6 +53,14 @@ def test_a_read_is_not_repeated_in_the_last_second_of_its_job(ontap: Simulator, 
     assert len(ontap.requests) == 1
 
 
+def test_a_call_whose_time_is_over_reads_no_further() -> None:
+    CALL.begin(0.0)
+    with pytest.raises(TimeoutError):
+        CALL.remaining()
+    CALL.begin(60.0)
+    assert 0 < CALL.remaining() <= 60
+
+
 @pytest.mark.parametrize(
     ("target", "code"), [("name", "validation-failed"), ("nas.path", "validation-failed"), ("fields", "backend-error")]
 )
@@ -84,6 +93,35 @@ def test_each_answer_is_closed_also_one_that_broke_off(
     ontap.fault(kind, method="GET", **fault)
     backend.list_policies(journal=_Prompt())
     assert closed == [200 if kind is Kind.TRUNCATE else 503] * 2 + [200]
+
+
+def test_a_field_that_the_filer_names_is_left_out_at_once(ontap: Simulator, backend: StorageBackend) -> None:
+    ontap.world.add_volume("home")
+    ontap.world.unknown_fields = frozenset({"qos.policy.name"})
+    assert [volume.name for volume in backend.list_volumes(journal=InMemoryJournal())] == ["home"]
+    assert len(ontap.requests) == 2
+
+
+def test_a_field_that_it_does_not_name_is_searched_for_also_where_no_other_is_optional(
+    ontap: Simulator, backend: NetappStorage
+) -> None:
+    ontap.world.add_volume("home")
+    ontap.world.unknown_fields, ontap.world.is_vague_about_fields = frozenset({"qos.policy.name"}), True
+    fields = ("name", "qos.policy.name")
+    answer = ask(backend._client, "/storage/volumes", {}, fields, journal=InMemoryJournal())
+    assert [record["name"] for record in answer["records"]] == ["home"]
+
+
+@pytest.mark.parametrize("missing", ["generation", "major", "minor"])
+def test_a_release_of_which_a_part_is_missing_is_not_taken_for_an_old_one(
+    missing: str, ontap: Simulator, backend: StorageBackend
+) -> None:
+    def partly(request: Request, reply: Reply) -> None:
+        reply.body.get("version", {}).pop(missing, None)
+
+    ontap.world.version = (9, 9, 1)
+    after_each(ontap, partly)
+    assert backend.check() == ()
 
 
 class _Mute(Dialect):
