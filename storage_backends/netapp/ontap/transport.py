@@ -48,7 +48,6 @@ class _BoundedReader(io.RawIOBase):
     """Reads from a socket; each read is limited to the call's remaining time."""
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__()
         self._sock = sock
         # Keeps the socket open until the response has been read, also if the filer announced that it closes.
         self._file = sock.makefile("rb", buffering=0)
@@ -100,7 +99,7 @@ class OntapAdapter(HTTPAdapter):
 
     def __init__(self) -> None:
         # The library's own adapter repeats a DELETE up to five times.
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=Retry(total=0, redirect=0))
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=Retry(total=0))
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **pool)

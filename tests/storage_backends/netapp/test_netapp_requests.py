@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
+from storage_backends.netapp.ontap import transport
 from storage_backends.netapp.ontap.transport import CALL, OntapAdapter
 from storage_backends.netapp.ontap.unknown_fields import ask
 from tests.ontap_simulator import Dialect, Kind, Simulator
@@ -59,6 +61,16 @@ def test_a_call_whose_time_is_over_reads_no_further() -> None:
         CALL.remaining()
     CALL.begin(60.0)
     assert 0 < CALL.remaining() <= 60
+
+
+def test_what_reads_from_a_socket_does_not_keep_it_open() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        reader = transport._BoundedReader(ours)
+        ours.close()
+        assert ours.fileno() >= 0  # An answer may still be read.
+        reader.close()
+    assert (reader.closed, ours.fileno()) == (True, -1)
 
 
 @pytest.mark.parametrize(
