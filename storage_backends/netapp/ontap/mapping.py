@@ -55,7 +55,7 @@ _well_typed: set[tuple[type, ...]] = set()
 
 def utc(time: Any) -> str | None:
     """Return ONTAP's time (ISO 8601 with an offset) as RFC 3339 in UTC; None if it is malformed."""
-    if not time or not isinstance(time, str):
+    if not isinstance(time, str):
         return None
     if time.endswith("+00:00") and len(time) == _SECONDS_IN_UTC:  # The usual form, in thousands of records.
         return f"{time[:10]}T{time[11:19]}Z"  # Some filers send a blank between date and time.

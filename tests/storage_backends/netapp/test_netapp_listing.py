@@ -208,6 +208,8 @@ def _far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("2024-01-03T01:00:00", "2024-01-03T01:00:00Z"),
         ("2024-01-03 01:00:00+00:00", "2024-01-03T01:00:00Z"),
         ("yesterday", None),
+        ("yesterday+00:00", None),
+        ("", None),
         (5, None),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import BackendUnavailable, StorageError
+from storage_backends.errors import BackendUnavailable, NotSupported, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
 from storage_backends.netapp.ontap import transport
@@ -134,6 +134,15 @@ def test_a_release_of_which_a_part_is_missing_is_not_taken_for_an_old_one(
     ontap.world.version = (9, 9, 1)
     after_each(ontap, partly)
     assert backend.check() == ()
+
+
+def test_a_release_that_cannot_be_read_now_is_read_again(ontap: Simulator, backend: StorageBackend) -> None:
+    ontap.world.version = (9, 9, 1)
+    ontap.fault(Kind.REFUSE, path="/cluster", status=400, code=65541)
+    with pytest.raises(StorageError, match="refused"):
+        backend.check()
+    with pytest.raises(NotSupported):
+        backend.check()
 
 
 class _Mute(Dialect):
