@@ -23,9 +23,11 @@ def test_a_complete_record_needs_no_look_at_each_field(monkeypatch: pytest.Monke
     world = World()
     records = [world.add_volume("home", nas={"path": "/home"}), world.add_volume("bare", qos={"policy": {"name": "q"}})]
     del records[1]["nodes"]
+    optional = ("efficiency", "flash_pool", "snapshot_policy", "guarantee", "qos", "tiering", "comment")
+    records.append({name: value for name, value in records[0].items() if name not in optional})
     volumes = [mapping.volume(record, {"aggr1_n1": "node7"}) for record in records * 2]
-    assert [volume.filer_address for volume in volumes] == ["node1", "node7"] * 2
-    assert len(mapping._well_typed) == 2  # Which types its fields have is looked at once for each combination.
+    assert [volume.filer_address for volume in volumes] == ["node1", "node7", "node1"] * 2
+    assert len(mapping._well_typed) == 3  # Which types its fields have is looked at once for each combination.
 
 
 def _with(record: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
