@@ -9,10 +9,11 @@ import pytest
 import requests
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import BackendUnavailable, NotSupported, StorageError
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, NotSupported, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
 from storage_backends.netapp.ontap import transport
+from storage_backends.netapp.ontap.lookups import volume_by_uuid
 from storage_backends.netapp.ontap.transport import CALL, OntapAdapter
 from storage_backends.netapp.ontap.unknown_fields import ask
 from tests.ontap_simulator import Dialect, Kind, Simulator
@@ -143,6 +144,14 @@ def test_a_release_that_cannot_be_read_now_is_read_again(ontap: Simulator, backe
         backend.check()
     with pytest.raises(NotSupported):
         backend.check()
+
+
+def test_a_volume_that_is_deleted_meanwhile_is_not_there(ontap: Simulator, backend: NetappStorage) -> None:
+    with pytest.raises(NoSuchVolume):
+        volume_by_uuid(backend._client, "0", journal=InMemoryJournal())
+    ontap.world.vservers["vs1"] = "stopped"
+    with pytest.raises(BackendUnavailable):
+        volume_by_uuid(backend._client, "0", journal=InMemoryJournal())
 
 
 class _Mute(Dialect):
