@@ -38,6 +38,9 @@ class TestNames:
     def test_the_keyword_is_quoted_however_it_is_written(self, name: str) -> None:
         assert quote_literal(name) == f'"{name}"'
 
+    def test_braces_in_a_name_with_quotation_marks_are_doubled(self) -> None:
+        assert quote_literal('a"{b}') == '{a"{{b}}}'
+
     @given(name=TRICKY)
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_name_touches_another_object(self, name: str, ontap: Simulator) -> None:
