@@ -280,8 +280,8 @@ ACTIONS: dict[str, Case] = {
         "/console/filer/new-policy", {"POST /v4/filer/export/p1": _MADE}, form={"name": "p1", "rules": " a  @b\n*.c "}
     ),
     "send-new-policy-refused": Case(
-        "/console/filer/new-policy",
-        {"POST /v4/filer/export/p1": refused(problem("already-exists"))}, form={"name": "p1", "rules": "a", "key": "k1"},
+        "/console/filer/new-policy", {"POST /v4/filer/export/p1": refused(problem("already-exists"))},
+        form={"name": "p1", "rules": "a", "key": "k1"},
     ),
     "snapshot-batch": Case("/console/filer/snapshot-batch", {_LISTED: listing([], total=7)}),
     "snapshot-batch-of-some": Case(
