@@ -86,9 +86,8 @@ class ForceResult(StrEnum):
     """The result of an operator's decision about an in-doubt change."""
 
     DONE = "DONE"
-    #: The job is not being reconciled.
+    #: The job is not being reconciled, or its record is gone.
     NOT_IN_DOUBT = "NOT_IN_DOUBT"
-    GONE = "GONE"
 
 
 class ClaimTerms(NamedTuple):

@@ -124,6 +124,8 @@ def test_an_operator_ends_a_job_that_no_worker_takes_over(harness: Harness, *, i
     assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.DONE
     assert harness.job(job_id).state is State.FAILED
     assert not harness.leftovers()
+    harness.client.delete(key)
+    assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.NOT_IN_DOUBT
 
 
 def test_the_storage_systems_own_words_outlive_the_doubt(harness: Harness):

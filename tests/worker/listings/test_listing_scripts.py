@@ -192,7 +192,7 @@ def test_a_read_that_failed_is_forgotten_unless_more_is_known(redis_client):
     harness.begin()
     harness.listings.abandon(VOLUMES)
     assert harness.job_status() == ["a"]
-    for field in ("epoch", "invalid"):
+    for field in ("base", "epoch", "invalid"):
         redis_client.delete(_LISTING)
         harness.begin()
         redis_client.hset(_LISTING, field, 1)

@@ -109,16 +109,21 @@ def test_a_job_whose_record_is_gone_leaves_the_queue(harness: Harness):
 
 
 def test_one_message_a_second_and_no_more_than_there_is_room_for(harness: Harness):
-    jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(4)]
-    picked = [harness.scripts.pick_runnable(_WRITE, 3, 100) for _ in range(2)]
-    assert [[message[0].decode() for message in each] for each in picked] == [jobs[:3], jobs[3:]]
+    jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(5)]
+    # It is behind the first, and published with its end.
+    harness.accept("update_volume", volume="v0", percentage_snapshot_reserve=1)
+    # As many are looked at as was said, whether they were published or not.
+    picked = [harness.scripts.pick_runnable(_WRITE, 3, scan) for scan in (100, 4, 100)]
+    assert [[message[0].decode() for message in each] for each in picked] == [jobs[:3], jobs[3:4], jobs[4:]]
     assert harness.scripts.pick_runnable(_WRITE, 3, 100) == []
     for job_id, ago_ms in ((jobs[0], 900), (jobs[1], 1001), (jobs[2], -60_000)):
         harness.client.hset(f"{PREFIX}job:{job_id}", "dispatched_at", redis_now_ms(harness.client) - ago_ms)
     # One that seems to have been published in a minute was so before the clock was set back.
     found = harness.scripts.pick_runnable(_WRITE, 3, 100)
     assert [message[0].decode() for message in found] == [jobs[1], jobs[2]]
-    assert harness.scripts.pick_runnable(_WRITE, 3, 0) == []
+    later = {"dispatched_at": "", "not_before": str(redis_now_ms(harness.client) + 60_000)}
+    harness.client.hset(f"{PREFIX}job:{jobs[0]}", mapping=later)  # type: ignore[arg-type]
+    assert harness.scripts.pick_runnable(_WRITE, 3, 100) == []
 
 
 # --- attempts

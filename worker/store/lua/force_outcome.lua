@@ -4,7 +4,6 @@ local id = ARGV[1]
 -- Wherever workers serve the subsystem, a lost worker is noticed earlier.
 local ABANDONED_MS = 120000
 local f = get(id, 'state', 'in_doubt_since', 'lease', 'kind')
-if not f[1] then return {'GONE', {}} end
 local in_doubt = f[2] and f[2] ~= ''
 local abandoned = f[4] ~= 'batch' and f[3] and f[3] ~= '' and tonumber(f[3]) + ABANDONED_MS <= now
 if (f[1] ~= 'running' and f[1] ~= 'cancelling') or not (in_doubt or abandoned) then return {'NOT_IN_DOUBT', {}} end
