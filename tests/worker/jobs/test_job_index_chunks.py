@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.worker.harness import PREFIX, Harness
 from tests.worker.jobs.index_searches import search
 from worker.catalog.operations import OPERATIONS, Role
-from worker.jobs.query import JobFilter, JobScope
+from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query
 from worker.jobs.record import Job, State
 
 _OPERATIONS = ("create_snapshot", "delete_policy", "update_volume", "get_volume")
@@ -93,3 +95,66 @@ def test_a_batch_is_found_like_its_members(harness: Harness):
         found = [job_status.job.id for job_status in harness.jobs.find(job_filter, scope, 10)[0]]
         assert sorted(found) == sorted([batch_id, member.id]), (job_filter, scope)
     assert harness.jobs.find(JobFilter(requested_by="ann"), everybody, 10) == ([], None)
+
+
+def _one_in_each_chunk(harness: Harness, *chunks: int) -> list[str]:
+    job_ids = []
+    for chunk in chunks:
+        harness.client.set(f"{PREFIX}seq", 8192 * chunk)
+        job_ids.append(harness.accept("update_volume", volume=f"v{chunk}"))
+    return job_ids
+
+
+def test_the_jobs_before_a_time_are_in_as_many_chunks_as_there_are(harness: Harness):
+    accepted = _one_in_each_chunk(harness, 0, 1, 2, 3)
+    job_filter = JobFilter(created_before_ms=harness.job(accepted[-1]).created_ms + 1)
+    assert search(harness, job_filter, JobScope("ann"), 1000) == accepted[::-1]
+
+
+def test_what_is_rare_is_found_in_few_steps_beside_what_is_frequent(harness: Harness):
+    """As many chunks are looked at as hold what is rare, and of each the bytes that do."""
+    rare = harness.accept("create_volume")
+    harness.node().claim(rare)
+    for number in range(1, 21):
+        # In each byte of the oldest chunk, and in other chunks.
+        harness.client.set(f"{PREFIX}seq", 8 * number if number <= 15 else 8192 * number)
+        harness.accept("create_volume", volume=f"v{number}")
+    job_filter = JobFilter(operations=("create_volume",), states=(State.RUNNING,))
+    query = index_query(job_filter, JobScope("ann"), seqs=(0, MAX_SEQ), limit=10, effort=25)
+    assert harness.scripts.list_jobs(query) == ([rare], None)
+
+
+@pytest.mark.parametrize("by_end", [False, True])
+def test_what_is_old_is_found_in_few_steps_behind_what_is_new(harness: Harness, *, by_end: bool):
+    old = harness.accept("create_volume")
+    harness.jobs.cancel(old, "ann")
+    later_ms = harness.job(old).created_ms + 60_000
+    for chunk in range(1, 21):
+        harness.client.set(f"{PREFIX}seq", 8192 * chunk - 1)
+        harness.jobs.cancel(harness.accept("create_volume", volume=f"v{chunk}"), "ann")
+        harness.client.setrange(f"{PREFIX}index:{chunk}", 36, f"{later_ms:013d}{later_ms:013d}")
+    job_filter = JobFilter(finished_before_ms=later_ms) if by_end else JobFilter(created_before_ms=later_ms)
+    query = index_query(job_filter, JobScope("ann"), seqs=(0, MAX_SEQ), limit=10, effort=150)
+    assert harness.scripts.list_jobs(query) == ([old], None)
+
+
+def test_the_jobs_since_a_time_are_in_all_chunks_but_the_oldest(harness: Harness):
+    for _ in range(4):
+        harness.accept("create_policy")
+        # They were accepted long ago.
+        harness.client.setrange(f"{PREFIX}index:0", harness.client.strlen(f"{PREFIX}index:0") - 26, f"{1:013d}")
+    newer = _one_in_each_chunk(harness, 1, 2, 3)
+    assert search(harness, JobFilter(created_after_ms=1), JobScope("ann"), 1000) == newer[::-1]
+
+
+def test_jobs_that_have_ended_since_a_time_come_once_page_by_page(harness: Harness):
+    *_, first, second = _one_in_each_chunk(harness, 0, 1, 2, 3)
+    found, below = list[str](), None
+    for job_id in (first, second):
+        harness.jobs.cancel(job_id, "ann")
+    for _ in range(4):
+        page, below = harness.jobs.find(JobFilter(finished_after_ms=1), JobScope("ann"), 1, below)
+        found += [status.job.id for status in page]
+        if below is None:
+            break
+    assert found == [second, first]
