@@ -129,7 +129,7 @@ def problem_of_job(job: Job) -> Problem | None:
 
 def _success(job: Job, result: bytes | None) -> Response:
     status = success_status(job.operation)
-    body = b"" if status == HTTPStatus.NO_CONTENT else (result or b"null")
+    body = None if status == HTTPStatus.NO_CONTENT else result
     response = Response(body, status, content_type="application/json")
     if status == HTTPStatus.NO_CONTENT:
         del response.headers["Content-Type"]

@@ -79,7 +79,7 @@ def test_nothing_is_done_on_a_condition(client: Any, front_end: FrontEnd, condit
     ids = {"id": ",".join(path.rpartition("/")[2] for path in (queued, cancelled))}
     requests = [
         (f"{queued}/cancel", None), (f"{cancelled}/retry", None), ("/v4/jobs/cancel", ids), ("/v4/jobs/retry", ids),
-        (f"{queued}/settle", {"outcome": "failed"}), ("/conf/sessions/eve/end", None),
+        (f"{queued}/settle", {"outcome": "failed"}), ("/conf/sessions/eve/end", None), (f"{VOLUMES}/c", {}),
     ]  # fmt: skip
     for url, body in requests:
         problem(client.post(url, json=body, headers=condition), 412, "precondition-failed")

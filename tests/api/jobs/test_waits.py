@@ -149,9 +149,10 @@ def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, erro
 
     monkeypatch.setattr(ReplyQueue, "wait", refuse)
     monkeypatch.setattr(submit, "wait_for_end", refuse)
-    headers = {"Prefer": "wait=20", "Idempotency-Key": "k"}
+    headers = {"Prefer": "respond-async, wait=20", "Idempotency-Key": "k"}
     first, again = (client.post(URL, json={"size_total": 10**9}, headers=headers) for _ in range(2))
     assert accepted(first) == accepted(again)
+    assert [answer.headers["Preference-Applied"] for answer in (first, again)] == ["respond-async"] * 2
     assert [answer.headers.get("Idempotency-Replayed") for answer in (first, again)] == [None, "true"]
 
 

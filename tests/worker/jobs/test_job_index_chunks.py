@@ -98,9 +98,10 @@ def test_a_batch_is_found_like_its_members(harness: Harness):
 
 
 def _one_in_each_chunk(harness: Harness, *chunks: int) -> list[str]:
+    """The first job of each chunk (of the oldest, the second: numbers begin at 1)."""
     job_ids = []
     for chunk in chunks:
-        harness.client.set(f"{PREFIX}seq", 8192 * chunk)
+        harness.client.set(f"{PREFIX}seq", max(0, 8192 * chunk - 1))
         job_ids.append(harness.accept("update_volume", volume=f"v{chunk}"))
     return job_ids
 

@@ -44,16 +44,15 @@ end
 -- When the first job at or after an offset of a chunk was accepted; not every number is a job's.
 local function accepted_at(chunk, offset)
   local from, jobs = offset, 4
-  while from < CHUNK_JOBS do
-    local block = entries_of(chunk, from, math.min(jobs, CHUNK_JOBS - from))
+  while true do
+    local block = entries_of(chunk, from, jobs)
     effort = effort - 1
+    if block == '' then return math.huge end
     for at = 1, #block, ENTRY_BYTES do
       if string.byte(block, at) ~= 0 then return select(2, parsed(string.sub(block, at, at + ENTRY_BYTES - 1))) end
     end
-    if block == '' then break end
     from, jobs = from + jobs, math.min(4 * jobs, 1024)
   end
-  return math.huge
 end
 
 -- Binary search: the last number from `first` to `last` for which `is_early` holds; it must hold for all numbers before that one.
