@@ -82,7 +82,6 @@ def _require_roles(routed: Sequence[_Routed]) -> None:
     try:
         auth.require(missing[0].operation.role, operation="create_batch", target=missing[0].member.path)
     except Problem as problem:
-        problem.errors = []
         for member_route in missing:
             _wrong(problem.errors, member_route.member.pointer, f"needs the role {member_route.operation.role}")
         raise

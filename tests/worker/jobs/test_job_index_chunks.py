@@ -8,6 +8,7 @@ import pytest
 
 from tests.worker.harness import PREFIX, Harness
 from tests.worker.jobs.index_searches import search
+from tests.worker.store.redis_views import creations
 from worker.catalog.operations import OPERATIONS, Role
 from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query
 from worker.jobs.record import Job, State
@@ -130,12 +131,16 @@ def test_what_is_old_is_found_in_few_steps_behind_what_is_new(harness: Harness, 
     old = harness.accept("create_volume")
     harness.jobs.cancel(old, "ann")
     later_ms = harness.job(old).created_ms + 60_000
+    harness.accept_batch(*creations(harness, *(f"m{number}" for number in range(100))))
+    entry_bytes = harness.client.strlen(f"{PREFIX}index:0") // 103
+    for number in range(2, 103):
+        harness.client.setrange(f"{PREFIX}index:0", number * entry_bytes + 36, f"{later_ms:013d}")
     for chunk in range(1, 21):
         harness.client.set(f"{PREFIX}seq", 8192 * chunk - 1)
         harness.jobs.cancel(harness.accept("create_volume", volume=f"v{chunk}"), "ann")
         harness.client.setrange(f"{PREFIX}index:{chunk}", 36, f"{later_ms:013d}{later_ms:013d}")
     job_filter = JobFilter(finished_before_ms=later_ms) if by_end else JobFilter(created_before_ms=later_ms)
-    query = index_query(job_filter, JobScope("ann"), seqs=(0, MAX_SEQ), limit=10, effort=150)
+    query = index_query(job_filter, JobScope("ann"), seqs=(0, MAX_SEQ), limit=10, effort=100)
     assert harness.scripts.list_jobs(query) == ([old], None)
 
 
