@@ -123,6 +123,9 @@ def test_a_search_goes_on_behind_chunks_in_which_nothing_fits(harness: Harness):
         harness.node().claim(job_id)
     job_filter = JobFilter(operations=("create_volume",), states=(State.QUEUED,))
     assert search(harness, job_filter, JobScope("ann"), effort=1) == volumes[:1]
+    query = index_query(job_filter, JobScope("ann"), seqs=(0, MAX_SEQ), limit=9, effort=1)
+    # One call looks at one of them.
+    assert harness.scripts.list_jobs(query) == ([], 2 * 8192)
 
 
 @pytest.mark.parametrize("effort", [5, 10_000])
@@ -137,6 +140,9 @@ def test_a_search_of_a_volume_goes_on_behind_jobs_of_others(harness: Harness, ef
     accepted(12, "ann")
     job_filter = JobFilter(volume="vol", requested_by="bob")
     assert search(harness, job_filter, JobScope(everybody=True), effort, limit=9) == expected
+    query = index_query(job_filter, JobScope(everybody=True), seqs=(0, MAX_SEQ), limit=9, effort=effort)
+    # With little effort one call does not come that far.
+    assert harness.scripts.list_jobs(query)[0] == (expected if effort > 5 else [])
 
 
 def test_others_jobs_are_not_found_by_their_ids(harness: Harness):
