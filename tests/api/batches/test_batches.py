@@ -86,6 +86,8 @@ class TestAccepted:
         worker.carry_out(members_of(client, three)[0]["links"]["self"])
         batch = client.get(three).json
         assert (batch["state"], batch["progress"]["percent"], batch["children"]["succeeded"]) == ("running", 33, 1)
+        # What is in doubt can be a member alone.
+        problem(client.post(f"{three}/settle", json={"outcome": "failed"}), 409, "job-not-settling")
 
     def test_over_several_subsystems_it_has_none(self, client):
         other = {"method": "DELETE", "path": "/v4/other/volumes/x"}
