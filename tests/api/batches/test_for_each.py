@@ -112,5 +112,6 @@ class TestForEach:
         response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})
         problem(response, 504, "not-cached")
         assert int(response.headers["Retry-After"]) >= 1
+        assert client.get(response.headers["Operation-Location"]).json["target"] == "/v4/filer/volumes"
         worker.carry_out(response.headers["Operation-Location"])
         problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")

@@ -89,6 +89,17 @@ def test_snapshots(warm):
     assert fetched(warm, f"{V}/snapshots/s1").json["code"] == "no-such-snapshot"
 
 
+def test_a_snapshot_that_was_made_again_is_answered_from_the_list(warm):
+    """What was read of the former one, later than the list, counts no longer."""
+    warm.change("POST", f"{V}/snapshots/s1", {})
+    warm.get(f"{V}/snapshots/s1", Cache_Control="no-cache")
+    assert warm.run_all() == 1
+    warm.change("DELETE", f"{V}/snapshots/s1")
+    assert not is_hit(warm, f"{V}/snapshots/s1")
+    warm.change("POST", f"{V}/snapshots/s1", {})
+    assert warm.get(f"{V}/snapshots/s1", Cache_Control="only-if-cached").json["name"] == "s1"
+
+
 def test_snapshots_after_a_purge(warm):
     for name in ("s1", "s2"):
         warm.change("POST", f"{V}/snapshots/{name}", {})
@@ -146,3 +157,12 @@ def test_pages_of_a_path_go_on_when_its_name_is_not_known_any_more(warm):
     following = first.headers["Link"].split(">")[0].removeprefix("</v4/dummy/")
     warm.age("dummy/volumes", 1000)
     assert names(warm.get(following)) == ["s3"]
+
+
+def test_a_token_of_one_volume_pages_through_no_other(warm):
+    for name in ("s1", "s2"):
+        warm.change("POST", f"{V}/snapshots/{name}", {})
+    following = warm.get(f"{V}/snapshots?limit=1").headers["Link"].split(">")[0].removeprefix("</v4/dummy/")
+    answer = warm.get(following.replace("acclog_backup01", "atlasr_backup01"))
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/page_token")
+    assert names(warm.get(following)) == ["s2"]

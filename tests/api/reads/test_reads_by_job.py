@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from api.reads import lookup
 from api.reads.read_request import resolve_volume_name
 from tests.api.reads.service import Service
 from worker.jobs.service import Jobs
@@ -37,6 +38,33 @@ def test_a_copy_that_has_become_another_is_looked_at_again(
     assert (answer.status_code, len(service.waiting())) == ((200, 0) if is_cached else (202, 1))
 
 
+def test_a_read_that_has_ended_since_the_first_look_is_not_repeated(service: Service, monkeypatch: pytest.MonkeyPatch):
+    look = lookup._cached_copy
+
+    def look_too_early(read_request: Any) -> Any:
+        monkeypatch.setattr(lookup, "_cached_copy", look)
+        found = look(read_request)
+        _cached(service)
+        return found
+
+    monkeypatch.setattr(lookup, "_cached_copy", look_too_early)
+    answer = service.get()
+    assert (answer.status_code, answer.headers["Cache-Status"]) == (200, "storage-api; hit; ttl=60")
+    assert not service.waiting()
+
+
+@pytest.mark.parametrize("path", ["", "/acclog_backup01"])
+def test_a_copy_whose_contents_are_gone_is_read_again(service: Service, path: str):
+    service.get(f"volumes{path}")
+    assert service.run_all() == 1
+    bases: Any = service.redis.keys("sapi:base:*")
+    assert service.redis.delete(*bases) == 1
+    nothing_in_memory = service.another_front_end()
+    assert service.get(f"volumes{path}", app=nothing_in_memory).status_code == 202
+    assert service.run_all() == 1
+    assert service.get(f"volumes{path}", app=nothing_in_memory).status_code == 200
+
+
 def test_a_read_that_was_cancelled_while_it_was_waited_for(make_service: Any, monkeypatch: pytest.MonkeyPatch):
     service = make_service(api={"read_wait": 20.0})
 
@@ -65,6 +93,23 @@ def test_what_was_read_is_as_old_as_the_begin_of_its_job_when_a_change_has_dropp
     answer = service.get()
     assert answer.status_code == 200
     assert 60 <= int(answer.headers["Age"]) < 90
+
+
+def test_what_was_read_and_is_gone_before_it_is_answered_can_be_asked_for_again(
+    make_service: Any, monkeypatch: pytest.MonkeyPatch
+):
+    service = make_service(api={"read_wait": 20.0})
+
+    def end(services: Any, job_id: str, _wait_s: float) -> Any:
+        service.run(job_id)
+        services.redis.delete(*services.redis.keys("sapi:base:*"))
+        return services.jobs.get(job_id)
+
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", end)
+    answer = service.get()
+    assert (answer.status_code, answer.json["code"]) == (410, "result-expired")
+    assert "Ask again" in answer.json["detail"]
+    assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
 
 
 def test_where_a_path_leads_is_looked_up_for_each_request(service: Service, monkeypatch: pytest.MonkeyPatch):

@@ -49,17 +49,19 @@ def test_away_beyond_keep_there_is_nothing(service):
     listed(service)
     service.age("dummy/volumes", 86_500)
     away(service)
-    service.get()
-    service.run_all()
-    assert service.get().status_code == 202
+    for path in ("volumes", "volumes/acclog_backup01"):
+        service.get(path)
+        service.run_all()
+        assert service.get(path).status_code == 202
 
 
-def test_away_no_cache_is_not_answered_from_the_old_copy(make_service):
+@pytest.mark.parametrize("path", ["volumes", "volumes/acclog_backup01"])
+def test_away_no_cache_is_not_answered_from_the_old_copy(make_service, path):
     service = make_service(backend_patience=0)
     listed(service)
     away(service)
     with service.running():
-        answer = service.get(Cache_Control="no-cache", Prefer="wait=10")
+        answer = service.get(path, Cache_Control="no-cache", Prefer="wait=10")
     assert (answer.status_code, answer.json["code"]) == (503, "backend-unavailable")
 
 
@@ -78,8 +80,12 @@ def test_away_a_volume_is_found_in_the_old_listing(make_service):
     assert nothing.status_code == 503
 
 
-@pytest.mark.parametrize("code", ["backend-unavailable", "backend-timeout"])
-def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monkeypatch, code):
+@pytest.mark.parametrize(
+    ("code", "statuses"),
+    [("backend-unavailable", [200, 503]), ("backend-timeout", [200, 504]), ("backend-error", [502, 502])],
+)
+def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monkeypatch, code, statuses):
+    """What the storage system itself says is not."""
     service = make_service(api={"read_wait": 20.0})
     service.get(Prefer="respond-async")
     service.run_all()
@@ -91,7 +97,7 @@ def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monke
     )
     with service.running():
         answers = [service.get(), service.get(Cache_Control="no-cache")]
-    assert [answer.status_code for answer in answers] == [200, 503 if code == "backend-unavailable" else 504]
+    assert [answer.status_code for answer in answers] == statuses
     assert all(answer.headers["Operation-Location"].startswith("/v4/jobs/") for answer in answers)
 
 
@@ -104,3 +110,14 @@ def test_who_has_a_copy_to_fall_back_on_hears_of_each_change_of_the_job(service,
     monkeypatch.setattr(JobNotifications, "watch", watch)
     assert service.get(Prefer="wait=5").status_code == 202
     assert [call.kwargs for call in watch.call_args_list] == [{"end": False, "has_slot": False}]
+
+
+def test_who_has_a_copy_to_fall_back_on_waits_no_longer_than_for_the_end_of_the_job(service, monkeypatch):
+    service.get()
+    service.run_all()
+    service.age("dummy/volumes", 5000)
+    watched = Mock()
+    watched.wait.side_effect = lambda _seconds: service.run_all()
+    monkeypatch.setattr(JobNotifications, "watch", Mock(return_value=nullcontext(watched)))
+    answer = service.get(Prefer="wait=5")
+    assert (answer.status_code, answer.headers["Age"], watched.wait.call_count) == (200, "0", 1)

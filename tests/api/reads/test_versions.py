@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unittest.mock import create_autospec
 from urllib.parse import urlsplit
 
 import pytest
@@ -102,6 +103,18 @@ def test_pages_go_on_in_a_front_end_that_has_nothing_in_memory(warm):
         seen += [row["name"] for row in answer.json]
     assert len(seen) > 8
     assert seen == whole
+
+
+def test_a_former_listing_that_is_paged_through_stays_in_memory_beside_the_current_one(warm, monkeypatch):
+    first = warm.get("volumes?limit=1")
+    link = urlsplit(first.headers["Link"].partition("<")[2].partition(">")[0])
+    warm.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
+    warm.run(warm.get(Cache_Control="no-cache").json["id"])
+    other, load = warm.another_front_end(), create_autospec(Listings.load, side_effect=Listings.load)
+    monkeypatch.setattr(Listings, "load", load)
+    queries = (link.query, "limit=1", link.query, "limit=2")
+    assert [warm.get(f"volumes?{query}", app=other).status_code for query in queries] == [200] * 4
+    assert load.call_count == len({call.args[1] for call in load.call_args_list}) == 2
 
 
 def test_a_page_is_as_old_as_its_listing(warm):

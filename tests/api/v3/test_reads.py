@@ -19,7 +19,8 @@ from worker.store.client import NotReplicated, ReplyLost
 def test_a_read_that_does_not_come_is_503(idle):
     answer = idle("GET", "/dummy/volumes")
     assert (answer.status_code, answer.headers["Retry-After"], set(answer.json)) == (503, "1", {"message"})
-    assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
+    job = answer.headers["Operation-Location"].removeprefix("/v4/jobs/")
+    assert idle.service.redis.hget(f"sapi:job:{job}", "target") == b"/v4/dummy/volumes"
     assert idle("GET", "/dummy/volumes").headers["Operation-Location"] == answer.headers["Operation-Location"]
 
 
