@@ -143,7 +143,7 @@ def _page(read_request: ReadRequest, page: Page) -> ReadResult:
     listing = read_request.services.listing_cache.get(page.listing_version, superseded=True)
     if listing is None:
         raise expired_token()
-    now_ms = read_request.listing_state(page.cache_key).now_ms
+    now_ms = read_request.listing_state().now_ms
     listing_state = ListingState(page.cache_key, now_ms, page.listing_version, page.as_of_ms, listing.count, page.base)
     return ReadResult(read_request, listing, listing_state)
 
@@ -184,7 +184,7 @@ def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
     if outcome.is_refused:
         raise refusal(new, outcome)
     if outcome is SubmitOutcome.CHANGED:
-        return _cached_copy(read_request) or _read_by_job(read_request)
+        return _read_by_job(read_request)
     status = f"fwd={_forward_reason(read_request, old)}" + ("; collapsed" if outcome is SubmitOutcome.COALESCED else "")
     if stale_copy is None or not old.unavailable:
         job_status = _wait(read_request, job_id, job_status, may_leave=stale_copy is not None)

@@ -43,9 +43,9 @@ class ReadRequest:
     def cache_key(self) -> str:
         return self.resource_type.cache_key(self.subsystem, self.arguments)
 
-    def listing_state(self, cache_key: str = "") -> ListingState:
+    def listing_state(self) -> ListingState:
         """Read the state of its listing from Redis."""
-        return self.services.listings.listing_state(self.resource_type, cache_key or self.cache_key, self.parent_key)
+        return self.services.listings.listing_state(self.resource_type, self.cache_key, self.parent_key)
 
     @property
     def parent_key(self) -> str:

@@ -35,6 +35,11 @@ class TestForEach:
         targets = [job["target"] for job in members_of(client, accepted(response))]
         assert targets == ["/v4/filer/volumes/db1/snapshots/pre", "/v4/filer/volumes/db2/snapshots/pre"]
 
+    def test_order_and_limit_choose_too(self, client, volumes):
+        for where, chosen in (("name=db*|web&sort=-name&limit=2", ["web", "db2"]), ("limit=1", ["acclog_backup01"])):
+            response = client.post(URL, json=self.order(where))
+            assert client.get(accepted(response)).json["request"]["chosen"] == chosen
+
     def test_the_audit_log_has_the_batch_and_not_the_choice(self, client, volumes, audit):
         accepted(client.post(URL, json=self.order("name=db*")))
         line = audit()[-1]

@@ -138,6 +138,13 @@ def test_locks_and_policies(warm):
     assert fetched(warm, "export/new").json["code"] == "no-such-policy"
 
 
+def test_one_policy_is_not_answered_from_the_list_which_shows_less(warm):
+    listed = warm.get("export").json[0]
+    path = f"export/{listed['name']}"
+    assert not is_hit(warm, path)
+    assert fetched(warm, path).json.keys() > listed.keys()
+
+
 def test_a_stale_volume_is_answered_from_a_fresh_listing(warm):
     warm.age("dummy/volumes/acclog_backup01", 100)
     assert int(warm.get(V).headers["Age"]) < 60

@@ -19,6 +19,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ("*01", str, ["01", "db01"], ["db010"]),
         ("*b*0*", str, ["b0", "db01"], ["0b", "db"]),
         ("a*a", str, ["aa", "aba"], ["a"]),
+        ("*ab*ba*", str, ["abba"], ["aba"]),
         ("*", str, ["", "x"], [None]),
         ("a|b*", str, ["a", "b", "bc"], ["ab", "c"]),
         ("!a|b", str, ["c", None], ["a", "b"]),
@@ -27,6 +28,8 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ('"a|b"', str, ["a|b"], ["a", "b"]),
         ('"a*"', str, ["a*"], ["ab"]),
         ('"!a"', str, ["!a"], ["b"]),
+        ('"a..b"', str, ["a..b"], ["a1", None]),
+        ('""', str, [""], ['""', "x", None]),
         ('"null"', str, ["null"], [None]),
         ("null", str, [None], ["null", ""]),
         ("!null", str, ["x"], [None]),
@@ -54,7 +57,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ("-5..5", int, [-5, 0, 5], [-6, 6, None]),
         (">=5|null", int, [5, 6, None], [4]),
         ("<5", int, [4], [5, None]),
-        ("<=1KB", int, [1024], [1025]),
+        ("<=1KB", int, [1024], [1025, None]),
         *(
             (f"2{unit}", int, [2 * 1024**power], [2 * 1024**power - 1, 2 * 1024**power + 1])
             for power, unit in enumerate(("KB", "MB", "GB", "TB", "pb"), 1)
@@ -63,6 +66,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ("1gb", int, [2**30], [1]),
         ("true", bool, [True], [False, None]),
         ("!true", bool, [False, None], [True]),
+        ("10.0.*|@d*", tuple, [("10.0.1.1",), ("x", "@db")], [("11.0",), (), None]),
         ("10.0.*|@db", tuple, [("10.0.1.1",), ("x", "@db")], [("11.0",), (), None]),
         ("!@db", tuple, [("x",), ()], [("x", "@db")]),
     ],
@@ -85,6 +89,12 @@ def test_nonsense(text, kind):
         compile_expression(text, kind)
 
 
+@pytest.mark.parametrize("text", ["", "a||b", "|a", "a|"])
+def test_an_alternative_that_is_empty_is_named_as_that(text):
+    with pytest.raises(BadExpression, match="has an empty alternative"):
+        compile_expression(text, str)
+
+
 def test_no_pattern_takes_for_ever():
     fits = compile_expression("*a" * 2000 + "*b", str)
     assert not fits("a" * 5000)
@@ -98,6 +108,10 @@ _WILDCARDS = st.lists(
 
 @given(_WILDCARDS, st.none() | st.text("ab+\n(", max_size=6))
 @example(["a.b*", "*c", "*(*"], "a-b")
+@example(["a.b*", "*c", "*(*"], "a.b+")
+@example(["a.b*", "*c", "*(*"], "+c")
+@example(["a.b*", "*c", "*(*"], "+a.b")
+@example(["a.b*", "*c", "*(*"], "c+")
 @example(["a.b*", "*c", "*(*"], "(")
 def test_many_wildcards_fit_what_one_of_them_fits(wildcards, value):
     together = compile_expression("|".join(wildcards), str)(value)

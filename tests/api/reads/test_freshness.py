@@ -163,7 +163,12 @@ def test_no_cache_joins_only_what_has_not_begun(service):
 
 @pytest.mark.parametrize(
     ("age_s", "directive", "reason"),
-    [(10, "max-age=5", "request"), (10, "min-fresh=55", "request"), (100, "max-age=5", "stale")],
+    [
+        (10, "max-age=5", "request"),
+        (10, "min-fresh=55", "request"),
+        (100, "no-cache", "request"),
+        (100, "max-age=5", "stale"),
+    ],
 )
 def test_it_is_said_whether_the_client_or_the_age_is_the_reason(service, age_s, directive, reason):
     listed(service)

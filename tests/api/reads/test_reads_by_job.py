@@ -78,21 +78,24 @@ def test_a_read_that_was_cancelled_while_it_was_waited_for(make_service: Any, mo
     assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
 
 
+@pytest.mark.parametrize("dropped", ["DEL sapi:listing:dummy/volumes", "HDEL sapi:listing:dummy/volumes base"])
 def test_what_was_read_is_as_old_as_the_begin_of_its_job_when_a_change_has_dropped_the_copy(
-    make_service: Any, monkeypatch: pytest.MonkeyPatch
+    make_service: Any, monkeypatch: pytest.MonkeyPatch, dropped: str
 ):
     service = make_service(api={"read_wait": 20.0})
 
     def end(services: Any, job_id: str, _wait_s: float) -> Any:
         service.run(job_id)
         services.redis.hincrby(f"sapi:job:{job_id}", "started", -60_000)
-        services.redis.delete("sapi:listing:dummy/volumes")
+        services.redis.execute_command(*dropped.split())
         return services.jobs.get(job_id)
 
     monkeypatch.setattr("api.reads.lookup.wait_for_end", end)
     answer = service.get()
     assert answer.status_code == 200
     assert 60 <= int(answer.headers["Age"]) < 90
+    (base,) = service.redis.keys("sapi:base:dummy/volumes:*")
+    assert answer.get_etag() == (base.decode().rpartition(":")[2], False)
 
 
 def test_what_was_read_and_is_gone_before_it_is_answered_can_be_asked_for_again(

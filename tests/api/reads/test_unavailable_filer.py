@@ -63,6 +63,30 @@ def test_away_no_cache_is_not_answered_from_the_old_copy(make_service, path):
     with service.running():
         answer = service.get(path, Cache_Control="no-cache", Prefer="wait=10")
     assert (answer.status_code, answer.json["code"]) == (503, "backend-unavailable")
+    assert answer.headers["Preference-Applied"] == "wait=10"
+
+
+def test_away_who_has_no_copy_waits_for_the_job_all_the_same(make_service):
+    service = make_service(backend_patience=0)
+    away(service)
+    with service.running():
+        assert [service.get(Prefer="wait=10").status_code for _ in range(2)] == [503, 503]
+
+
+def test_away_a_listing_answers_for_its_own_objects_alone(make_service):
+    service = make_service(backend_patience=0)
+    listed(service)
+    service.age("dummy/volumes", 10_000)
+    away(service)
+    with service.running():
+        assert service.get("volumes/acclog_backup01/snapshots", Prefer="wait=10").status_code == 503
+        assert service.get("volumes/acclog_backup01", Prefer="wait=10").status_code == 200
+        assert service.redis.delete(*service.redis.keys("sapi:base:dummy/volumes:*")) == 1
+        nothing_in_memory = service.another_front_end()
+        paths = ("volumes/acclog_backup01", "volumes")
+        answers = [service.get(path, app=nothing_in_memory, Prefer="wait=10") for path in paths]
+    # Where a copy was to be served at once nobody waits for the end of the job.
+    assert [answer.status_code for answer in answers] == [503, 202]
 
 
 def test_away_a_volume_is_found_in_the_old_listing(make_service):

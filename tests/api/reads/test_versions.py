@@ -58,6 +58,18 @@ def test_the_age_of_the_collection_counts_for_its_objects(warm, age, directive, 
     assert warm.get("volumes/acclog_backup01", Cache_Control=directive).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200), (100, "max-stale=1000", 202)]
+)
+def test_the_age_of_the_collection_counts_for_whose_path_it_is(warm, age, directive, status):
+    warm.change("POST", "volumes/acclog_backup01/snapshots/s1", {})
+    warm.get("volumes/acclog_backup01/snapshots")
+    assert warm.run_all() == 1
+    path = warm.get("volumes/acclog_backup01").json["junction_path"]
+    warm.age("dummy/volumes", age)
+    assert warm.get(f"volumes/node:{path}/snapshots", Cache_Control=directive).status_code == status
+
+
 def _committed(service, started, names):
     """Let a read of the volumes end that found these names."""
     listings = service.services.listings
