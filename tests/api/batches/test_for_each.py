@@ -70,9 +70,13 @@ class TestForEach:
         document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
         assert pointers(document) == ["/for_each/where"]
 
-    def test_who_may_not_list_volumes_may_not_choose_them(self, front_end, volumes):
-        response = front_end.client(Role.ADMIN).post(URL, json=self.order("name=db*"))
+    def test_who_may_not_list_volumes_may_not_choose_them(self, front_end, volumes, request):
+        client = front_end.client(Role.ADMIN)
+        audit = request.getfixturevalue("audit")
+        response = client.post(URL, json=self.order("name=db*"))
         assert problem(response, 403, "missing-role")["role"] == Role.USER
+        line = audit()[-1]
+        assert (line["operation"], line["allowed"]) == ("list_volumes", False)
 
     def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front_end, client, worker, volumes):
         order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
@@ -87,7 +91,7 @@ class TestForEach:
         problem(client.post(URL, json=self.order("name=none*"), headers=headers), 422, "idempotency-key-reused")
         problem(client.post("/v4/jobs/retry", json={"id": "x"}, headers=headers), 422, "idempotency-key-reused")
 
-    @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0"])
+    @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0", "name="])
     def test_a_query_that_makes_no_sense_is_refused(self, client, volumes, where):
         document = problem(client.post(URL, json=self.order(where)), 422, "validation-failed")
         assert pointers(document) == ["/for_each/where"]
@@ -115,7 +119,7 @@ class TestForEach:
 
     def test_without_a_listing_one_is_asked_for(self, client, worker):
         response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})
-        problem(response, 504, "not-cached")
+        assert problem(response, 504, "not-cached")["retryable"] is True
         assert int(response.headers["Retry-After"]) >= 1
         assert client.get(response.headers["Operation-Location"]).json["target"] == "/v4/filer/volumes"
         worker.carry_out(response.headers["Operation-Location"])

@@ -68,6 +68,14 @@ def test_filters_are_joined_by_and(listed):
     assert answer.headers["X-Total-Count"] == str(len(expected))
 
 
+def test_one_field_may_have_two_filters(listed):
+    twice, once = listed.get("volumes?name=a*&name=*data*"), listed.get("volumes?name=a*")
+    expected = [name for name in names(once) if "data" in name]
+    assert 0 < len(expected) < len(names(once))
+    assert names(twice) == expected
+    assert once.headers["ETag"] != twice.headers["ETag"]
+
+
 def test_nothing_fits(listed):
     answer = listed.get("volumes?name=nothing")
     assert (answer.json, answer.headers["X-Total-Count"]) == ([], "0")

@@ -66,6 +66,15 @@ def test_away_no_cache_is_not_answered_from_the_old_copy(make_service, path):
     assert answer.headers["Preference-Applied"] == "wait=10"
 
 
+def test_away_a_copy_that_must_be_read_again_is_not_served(make_service):
+    service = make_service(backend_patience=0)
+    listed(service)
+    service.redis.hset("sapi:listing:dummy/volumes", "invalid", 1)
+    away(service)
+    with service.running():
+        assert service.get(Prefer="wait=10").status_code == 503
+
+
 def test_away_who_has_no_copy_waits_for_the_job_all_the_same(make_service):
     service = make_service(backend_patience=0)
     away(service)
