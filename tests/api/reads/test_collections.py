@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -183,6 +185,15 @@ def test_tokens_that_are_no_good(listed):
 def test_a_token_that_somebody_made_up_names_no_version(base_seq, seq, start):
     version = ListingVersion("dummy/volumes", "base", base_seq, seq)
     token = make_token(ListingState("dummy/volumes", 0, version, 0), "name=a", start)
+    with pytest.raises(Problem, match="damaged"):
+        parse_token(token, "name=a")
+
+
+@pytest.mark.parametrize("name", ["cache_key", "base", "changed"])
+def test_a_token_that_somebody_made_up_has_texts_where_versions_have_them(name):
+    wrong: Any = {name: 5}
+    version = replace(ListingVersion("dummy/volumes", "base", 0, 0), **wrong)
+    token = make_token(ListingState("dummy/volumes", 0, version, 0), "name=a", 0)
     with pytest.raises(Problem, match="damaged"):
         parse_token(token, "name=a")
 

@@ -67,3 +67,11 @@ def test_a_token_of_another_listing_pages_through_no_result(make_service):
     token = service.get("volumes?limit=5").headers["Link"].partition("page_token=")[2].partition(">")[0]
     answer = client.get(f"{other.partition('?')[0]}?page_token={token}", auth=("admin", "secret"))
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/page_token")
+
+
+def test_who_joins_a_read_is_given_the_result_of_their_own_query(make_service):
+    service = make_service()
+    results = [service.get(f"volumes?limit={limit}").json["links"]["result"] for limit in (5, 3)]
+    assert service.run_all() == 1
+    client = service.app.test_client()
+    assert [len(client.get(result, auth=("admin", "secret")).json) for result in results] == [5, 3]
