@@ -189,6 +189,14 @@ def test_a_token_that_somebody_made_up_names_no_version(base_seq, seq, start):
         parse_token(token, "name=a")
 
 
+def test_a_token_names_its_version_in_letters_that_a_url_may_have():
+    version = ListingVersion("dummy/volumes/???>>>~~~ÿÿÿ/snapshots", "base", 1, 2, "3")
+    token = make_token(ListingState(version.cache_key, 0, version, 4), "name=a", 5)
+    assert {"-", "_"} <= set(token)
+    page = parse_token(token, "name=a")
+    assert (page.listing_version, page.as_of_ms, page.start) == (version, 4, 5)
+
+
 @pytest.mark.parametrize("name", ["cache_key", "base", "changed"])
 def test_a_token_that_somebody_made_up_has_texts_where_versions_have_them(name):
     wrong: Any = {name: 5}
@@ -242,7 +250,8 @@ def test_policies_are_filtered_by_their_rules(listed):
         "acclog_redo",
         "acclog_scratch",
     ]
-    assert listed.get("export?sort=rules").status_code == 422
+    refused = listed.get("export?sort=rules")
+    assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (422, "/sort")
 
 
 def test_a_query_counts_for_the_etag(listed):

@@ -75,3 +75,17 @@ def test_who_joins_a_read_is_given_the_result_of_their_own_query(make_service):
     assert service.run_all() == 1
     client = service.app.test_client()
     assert [len(client.get(result, auth=("admin", "secret")).json) for result in results] == [5, 3]
+
+
+def test_the_result_of_a_change_or_about_one_object_takes_no_query(make_service):
+    service = make_service()
+    answers = [
+        service.get("volumes/acclog_backup01"),
+        service.ask("PATCH", "volumes/acclog_backup01", {"comment": "x"}),
+    ]
+    assert service.run_all() == 2
+    client = service.app.test_client()
+    for job in (answer.json["id"] for answer in answers):
+        refused = client.get(f"/v4/jobs/{job}/result?limit=1", auth=("admin", "secret"))
+        assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (422, "/limit")
+        assert client.get(f"/v4/jobs/{job}/result", auth=("admin", "secret")).status_code < 300
