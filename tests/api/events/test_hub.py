@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -50,9 +52,18 @@ def hub(redis_client: Any, redis_url: str) -> Iterator[EventHub]:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the hub pauses, instead of pausing."""
+    """How long the hub pauses in the thread of the test, instead of pausing."""
     seconds: list[float] = []
-    monkeypatch.setattr(hub_module, "time", Mock(sleep=seconds.append))
+    here = threading.get_ident()
+
+    def sleep(duration_s: float) -> None:
+        # The hub of an application whose stream is still open in another test has a thread of its own.
+        if threading.get_ident() == here:
+            seconds.append(duration_s)
+        else:
+            time.sleep(duration_s)
+
+    monkeypatch.setattr(hub_module, "time", Mock(sleep=sleep))
     return seconds
 
 
