@@ -49,7 +49,7 @@ class TestListing:
         # Too expensive for ten thousand of them.
         assert {"efficiency.dedupe", "is_svm_root"}.isdisjoint(first["fields"].split(","))
         assert gc.isenabled()
-        assert [call[0] for call in watched.progress_calls][:4] == [0, 10, 20, 30]
+        assert watched.progress_calls[:4] == [(count, None, "volumes", "listing volumes") for count in (0, 10, 20, 30)]
 
     def test_a_page_has_no_more_records_than_a_filer_can_send_in_time(
         self, ontap: Simulator, backend: StorageBackend
