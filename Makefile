@@ -53,8 +53,8 @@ drain: $(STAMP) ## Let one worker finish and end (NODE=worker1)
 resume: $(STAMP) ## Start a worker again that was drained (NODE=worker1)
 	@$(RUN) -m deploy.dev.devserver resume $(NODE)
 
-test: $(STAMP) ## Run the tests, seven at a time (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
-	$(RUN) -m pytest --numprocesses=$(if $(T),0,7) --dist=loadgroup --no-loadscope-reorder --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
+test: $(STAMP) ## Run the tests, five at a time (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
+	$(RUN) -m pytest --numprocesses=$(if $(T),0,5) --dist=loadgroup --no-loadscope-reorder --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
 
 lint: $(STAMP) ## Check style and format with ruff
 	$(RUN) client/tools/make_blocking.py --check

@@ -27,7 +27,7 @@ def commands(*words: str) -> str:
         (("logs",), "tail -n 20 -F"),
         (("drain", "NODE=worker2"), "-m deploy.dev.devserver drain worker2"),
         (("resume", "NODE=worker2"), "-m deploy.dev.devserver resume worker2"),
-        (("test",), "--numprocesses=7 "),
+        (("test",), "--numprocesses=5 "),
         (("test", "T=tests/api"), "--numprocesses=0 "),
         (("test", "ARGS=-x", "T=tests/api"), '-m "not bench and not chaos" -x tests/api'),
         (("test", "PROFILE=ci"), "--hypothesis-profile=ci "),
