@@ -143,7 +143,7 @@ class _Form:
     ) -> Response:
         """The form, with what the API or the page itself found wrong.
 
-        A refusal of the API is shown alone where what belongs into the form cannot be read now.
+        Without the form, a page of the API's refusal alone, where what belongs into the form cannot be read now.
         """
         chosen = _action(self.action)
         volume = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}", headers={"Prefer": "wait=5"})

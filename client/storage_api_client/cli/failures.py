@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage_api_client.cli.exit_status import ExitStatus, status_of
+from storage_api_client.cli.names import SAME_COMMAND
 from storage_api_client.cli.output import for_people
 from storage_api_client.cli.printable import printable
 from storage_api_client.cli.streams import say
@@ -22,7 +23,7 @@ def _print(line: str) -> None:
     say(printable(line))
 
 
-def explain(error: StorageApiError, command: str = "the same command and") -> ExitStatus:
+def explain(error: StorageApiError, command: str = SAME_COMMAND) -> ExitStatus:
     """Print what went wrong and what to do next; return the exit status.
 
     ``command`` is what to give the Idempotency-Key to, where the request may have been accepted.

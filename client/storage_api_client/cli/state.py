@@ -12,6 +12,7 @@ import click
 
 from storage_api_client.cli import streams
 from storage_api_client.cli.exit_status import ExitStatus
+from storage_api_client.cli.names import SAME_COMMAND
 
 if TYPE_CHECKING:
     from storage_api_client.aio.client import AsyncClient
@@ -46,7 +47,7 @@ class State:
     output: str | None = None
     jobs: list[str] = field(default_factory=list)
     key: str | None = None
-    command: str = "the same command and"
+    command: str = SAME_COMMAND
     say: Callable[[str], None] = field(default=streams.say)
     _found: ServiceSettings | None = None
 
