@@ -135,7 +135,8 @@ def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.Monke
     before = set(threading.enumerate())
     with runtime.gateways[SUBSYSTEM].session() as backend:
         monkeypatch.setattr(backend, "close", lambda: closed.append("backend"))
-    monkeypatch.setattr(runtime.publisher, "close", lambda: closed.append("publisher"))
+    close = runtime.publisher.close
+    monkeypatch.setattr(runtime.publisher, "close", lambda: (closed.append("publisher"), close()))
     runtime.start()
     threads = [thread for thread in threading.enumerate() if thread not in before]
     assert {"lease-renewer", f"health-monitor {SUBSYSTEM}", "maintenance"} <= {thread.name for thread in threads}
