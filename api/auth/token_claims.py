@@ -25,7 +25,12 @@ def name_in(answer: Mapping[str, Any], claim: str) -> str:
 
 
 def identity_in(answer: Mapping[str, Any], *, name_claim: str, groups: tuple[str, ...], issuer: str = "") -> Identity:
-    """Return the identity in the claims ``answer``; ``issuer``: used where the claims have none."""
+    """Return the identity in the claims ``answer``; ``issuer``: used where the claims have none.
+
+    Who has an account id with unprintable characters is nobody: it might not be possible to encode it.
+    """
     subject = next((answer[key] for key in _ACCOUNT_NAMES if isinstance(answer.get(key), str)), "")
-    stated = answer.get("iss")
-    return Identity(name_in(answer, name_claim), subject, groups, stated if isinstance(stated, str) else issuer)
+    name, stated = name_in(answer, name_claim), answer.get("iss")
+    if not subject.isprintable():
+        name = subject = ""
+    return Identity(name, subject, groups, stated if isinstance(stated, str) else issuer)

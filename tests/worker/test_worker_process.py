@@ -136,7 +136,12 @@ def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.Monke
     with runtime.gateways[SUBSYSTEM].session() as backend:
         monkeypatch.setattr(backend, "close", lambda: closed.append("backend"))
     close = runtime.publisher.close
-    monkeypatch.setattr(runtime.publisher, "close", lambda: (closed.append("publisher"), close()))
+
+    def close_publisher() -> None:
+        closed.append("publisher")
+        close()
+
+    monkeypatch.setattr(runtime.publisher, "close", close_publisher)
     runtime.start()
     threads = [thread for thread in threading.enumerate() if thread not in before]
     assert {"lease-renewer", f"health-monitor {SUBSYSTEM}", "maintenance"} <= {thread.name for thread in threads}

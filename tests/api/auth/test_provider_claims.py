@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import OctKey
 
 from api.auth import AuthSettings
@@ -184,3 +186,25 @@ def test_no_cache_keeps_how_one_signs_in_and_out(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
     answers = [client.get("/login"), sign_in(client, "adam"), client.get("/logout")]
     assert [answer.headers.get("Cache-Control") for answer in answers] == ["no-store"] * 3
+
+
+def signed(provider: Any, **claims: Any) -> str:
+    """An access token whose claims are written in ASCII, as many providers do: a lone surrogate is possible then."""
+    head, _, _ = provider.token().partition(".")
+    now = int(time.time())
+    all_claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "1", "iat": now, "exp": now + 99} | claims
+    header = json.loads(base64.urlsafe_b64decode(head + "=="))
+    return jws.serialize_compact(header, json.dumps(all_claims), provider.key, algorithms=["RS256"])
+
+
+@pytest.mark.parametrize("subject", ["\ud800", "a\nb", "\x00"])
+def test_an_account_id_that_cannot_be_written_is_nobodys(redis_client, provider, subject):
+    client = with_provider(redis_client, provider).test_client()
+    response = client.get("/whoami", headers=bearer(signed(provider, sub=subject, preferred_username="ann")))
+    assert response.status_code == 401, response.data
+
+
+def test_a_group_that_cannot_be_written_gives_nothing_and_disturbs_nothing(redis_client, provider):
+    client = with_provider(redis_client, provider).test_client()
+    response = client.get("/whoami", headers=bearer(signed(provider, groups=["\ud800", "admins"])))
+    assert response.status_code == 200, response.data
