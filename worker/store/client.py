@@ -183,10 +183,14 @@ class _Sentinels(Sentinel):
         """Return the master's address; the sentinel that knew it last is asked first."""
         first, count = self._first, len(self.sentinels)
         for index in (*range(first, count), *range(first)):
+            sentinel = self.sentinels[index]
             try:
-                state = self.sentinels[index].sentinel_masters().get(service_name)
+                state = sentinel.sentinel_masters().get(service_name)
             except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
                 continue
+            finally:
+                # It is asked for new connections only. After a failover as many threads ask at once as have one.
+                sentinel.connection_pool.disconnect(inuse_connections=False)
             if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
                 self._first = index
                 return state["ip"], state["port"]

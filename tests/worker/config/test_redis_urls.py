@@ -111,7 +111,7 @@ def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
     # All together must answer within the time limit.
     assert [each.connection_pool.connection_kwargs["socket_timeout"] for each in manager.sentinels] == [1, 1, 1]
     state = {"ip": "ip", "port": 1, "is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
-    requests = list[str]()
+    requests, closed = list[str](), list[str]()
 
     def sentinel(name: str, answer: dict[str, Any] | Exception) -> SimpleNamespace:
         def masters() -> dict[str, Any]:
@@ -120,14 +120,20 @@ def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
                 raise answer
             return {"m": answer}
 
-        return SimpleNamespace(sentinel_masters=masters)
+        def disconnect(*, inuse_connections: bool) -> None:
+            # Other threads may be asking.
+            assert not inuse_connections
+            closed.append(name)
+
+        return SimpleNamespace(sentinel_masters=masters, connection_pool=SimpleNamespace(disconnect=disconnect))
 
     answers: dict[str, Any] = {"one": redis.ResponseError("NOAUTH"), "two": state | {"is_odown": True}, "three": state}
     manager.sentinels = [sentinel(name, answer) for name, answer in answers.items()]
     # The one that knew it last is asked first.
     for _ in range(2):
         assert manager.discover_master("m") == ("ip", 1)
-    assert requests == ["one", "two", "three", "three"]
+    # No connection to any of them stays open.
+    assert closed == requests == ["one", "two", "three", "three"]
     with pytest.raises(MasterNotFoundError):
         manager.discover_master("other")
     # Those before it are asked too when it is away.
