@@ -56,6 +56,8 @@ class Mutation:
         #: Has any step taken effect?
         self.partially_applied = False
         self._steps = 0
+        #: The last step and its facts, where the filer's answer said that it is done, and no job of its own will.
+        self._answered: tuple[str, dict[str, str]] | None = None
         #: The error for ONTAP's "entry doesn't exist".
         self._missing = missing
 
@@ -100,8 +102,9 @@ class Mutation:
         self.client.honour_retry_after(self.journal)  # Before the intent: what was never sent is not in doubt.
         url = f"{request.method} /api{request.path}"
         earlier = "yes" if self.partially_applied else ""
-        self.journal.record_intent(step, steps_done=self._steps, url=url, earlier_steps=earlier, **facts)
-        self._steps += 1
+        facts = {"url": url, "earlier_steps": earlier, "answered": "", **facts}
+        self.journal.record_intent(step, steps_done=self._steps, **facts)
+        self._steps, self._answered = self._steps + 1, None
         answer = self.client.change(request.method, request.path, request.query, request.body, journal=self.journal)
         is_done = answer.status != HTTPStatus.ACCEPTED
         uuid = Fields(answer.body).text("job.uuid")
@@ -110,6 +113,8 @@ class Mutation:
             self._await(uuid, is_absent, is_done=is_done)
         elif not is_done:
             raise OutcomeUnclear("The storage system took the change and did not name its job.")
+        else:
+            self._answered = (step, facts)
         return answer
 
     def _await(self, uuid: str, is_absent: Callable[[], bool] | None, *, is_done: bool) -> None:
@@ -147,6 +152,7 @@ class Mutation:
         except StorageError as failure:
             if not self.partially_applied:
                 raise
+            self._record_answer()
             raise _unseen("The change was made", failure) from None
 
     def await_visible(self, question: Callable[[], Value], *, missing: type[NotFound] = NotFound) -> Value:
@@ -164,9 +170,16 @@ class Mutation:
                 return self.look(question)
             except missing as reason:
                 if time.monotonic() > until:
+                    self._record_answer()
                     raise OutcomeUnclear(f"The change was made; {reason.detail}") from None
             self.journal.wait(pause)
             pause = min(PAUSE_S, pause * 2)
+
+    def _record_answer(self) -> None:
+        """Record that the filer said the last step is done: what does not show may still not count as not made."""
+        if self._answered is not None:
+            step, facts = self._answered
+            self.journal.record_intent(step, steps_done=self._steps, **facts | {"answered": "yes"})
 
     def _annotate(self, refusal: StorageError) -> StorageError:
         """Return the refusal, with the missing object if ONTAP does not name it, and a note if a part was done."""

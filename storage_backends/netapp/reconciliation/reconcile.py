@@ -55,7 +55,8 @@ class InDoubtChange:
     @property
     def applied(self) -> bool:
         """Did the recorded step certainly take effect?"""
-        return self.job is not None and self.job.end is OntapJobState.SUCCESS
+        is_answered = bool(self.fact("answered"))  # By the answer to the change itself, without a job.
+        return is_answered or (self.job is not None and self.job.end is OntapJobState.SUCCESS)
 
     @property
     def refused_by_snapshot_limit(self) -> bool:

@@ -23,6 +23,7 @@ from storage_backends.journal import InMemoryJournal
 from storage_backends.login_guard import LoginGuard
 from storage_backends.netapp.ontap import lookups
 from storage_backends.netapp.operations import mutation
+from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, sent_twice, settled
@@ -75,6 +76,21 @@ class TestMadeButNotSeen:
         assert isinstance(error, OutcomeUnclear)
 
         assert settled(slow, change, journal) is Outcome.DONE
+
+    @pytest.mark.parametrize("synchronous", ["", "named", "unnamed"])
+    @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
+    def test_what_the_filer_reported_as_done_is_never_not_made(
+        self, change: str, synchronous: str, slow: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By its job or by its answer; the user would otherwise be asked to send again what was made."""
+        ontap.world.hidden_seconds, ontap.world.synchronous = 3600.0, synchronous
+        for module in (mutation, reconcile):
+            monkeypatch.setattr(module, "VISIBLE_S", 0.0)
+
+        _, error, journal = attempt(slow, change)
+
+        assert isinstance(error, OutcomeUnclear)
+        assert settled(slow, change, journal) is Outcome.UNKNOWN
 
     @pytest.mark.parametrize("status", [200, 201, 202, 404, 400, 502])
     @pytest.mark.parametrize("takes_effect", [True, False])
