@@ -69,7 +69,7 @@ _CREATED = {"Location": header("Where the object is", format="uri-reference")}
 _CACHED = REQUEST_ID | {
     "ETag": header("Names this state"),
     "Age": header("Seconds since the storage system was asked", "integer", minimum=0),
-    "Last-Modified": header("When the storage system was asked"),
+    "Last-Modified": header("When the storage system was asked, or a change was made since"),
     "Cache-Control": header("How long this is fresh, and how long it may be shown stale"),
     "Cache-Status": header("hit or fwd=…, and ttl (RFC 9211)"),
     "Operation-Location": header("The job that refreshes it", format="uri-reference"),

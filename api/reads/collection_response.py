@@ -63,7 +63,7 @@ def client_has(tag: str) -> bool:
 
 
 def unchanged_since(listing_state: ListingState) -> bool:
-    """Does If-Modified-Since show that the client has it? Changes applied to a listing do not change its time."""
+    """Does If-Modified-Since show that the client has it? Not for a change in that second: another may follow in it."""
     if "If-None-Match" in request.headers or "If-Modified-Since" not in request.headers:
         return False
     version = listing_state.listing_version
@@ -73,7 +73,8 @@ def unchanged_since(listing_state: ListingState) -> bool:
         return False
     if since is None or version is None or version.seq != version.base_seq:
         return False
-    return max(listing_state.as_of_ms, listing_state.changed_ms) // 1000 <= since.timestamp()
+    since_s = since.timestamp()
+    return listing_state.as_of_ms // 1000 <= since_s and listing_state.changed_ms // 1000 < since_s
 
 
 def _whole(listing: Listing, *, packed: bool) -> Response:

@@ -69,7 +69,7 @@ def with_age(services: Services, listing_state: ListingState, response: Response
     ttl_s = settings.cache_fresh - listing_state.age_s
     response.headers["Age"] = str(listing_state.age_s)
     # Never later than Date, which is of this host's clock (RFC 9110, section 8.8.2.1); the listing's time is Redis's.
-    last_modified_s = min(listing_state.as_of_ms / 1000, time.time())
+    last_modified_s = min(listing_state.modified_ms / 1000, time.time())
     response.headers["Last-Modified"] = formatdate(last_modified_s, usegmt=True)
     response.headers["Cache-Control"] = (
         f"private, max-age={settings.cache_fresh}, stale-while-revalidate={settings.cache_stale}"

@@ -60,6 +60,11 @@ class ListingState:
         return self.now_ms - self.as_of_ms if self.as_of_ms <= self.now_ms else self.unknown_age_ms
 
     @property
+    def modified_ms(self) -> int:
+        """When its contents may have changed last: at the start of its read, or by a later change."""
+        return max(self.as_of_ms, self.changed_ms)
+
+    @property
     def age_s(self) -> int:
         """Seconds since the read of the listing began."""
         return self.age_ms // 1000

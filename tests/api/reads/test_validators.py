@@ -51,13 +51,19 @@ def test_if_modified_since(service):
         {"If_Modified_Since": since, "If_None_Match": '"x"'},
     ):
         assert service.get(**headers).status_code == 200, headers
-    # A change does not alter the time at which the filer was asked.
     service.change("POST", "volumes/new", {"size_total": 2**30})
-    assert service.get(If_Modified_Since=since).status_code == 200
+    changed = service.get(If_Modified_Since=since)
+    changed_ms: Any = service.redis.hget("sapi:listing:dummy/volumes", "changed")
+    assert changed.status_code == 200
+    assert changed.headers["Last-Modified"] == formatdate(int(changed_ms) / 1000, usegmt=True)
+    # Another change may follow in the same second.
+    assert service.get(If_Modified_Since=changed.headers["Last-Modified"]).status_code == 200
+    assert service.get(If_Unmodified_Since=since).status_code == 412
+    assert service.get(If_Unmodified_Since=changed.headers["Last-Modified"]).status_code == 200
 
 
 def test_if_modified_since_after_a_compaction(service):
-    """Changes are in the base then, whose time is still that of the read."""
+    """Changes are in the base then; another one may follow in the second of the last one."""
     listed(service)
     service.age("dummy/volumes", 30)
     since = service.get().headers["Last-Modified"]
@@ -66,7 +72,8 @@ def test_if_modified_since_after_a_compaction(service):
     Compaction(listings, scripts, ["dummy"], compact_after=1)()
     state = listings.listing_state(VOLUMES, "dummy/volumes")
     assert state.listing_version.seq == state.listing_version.base_seq
-    assert service.get(If_Modified_Since=since).status_code == 200
+    for known in (since, service.get().headers["Last-Modified"]):
+        assert service.get(If_Modified_Since=known).status_code == 200
 
 
 def test_copies_are_told_apart_by_coding_and_sender(service):
