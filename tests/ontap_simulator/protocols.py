@@ -116,7 +116,8 @@ def create_rule(world: World, request: Request, path_match: re.Match[str]) -> Re
     RULE.require_body(body, "POST")
     clients = [client["match"] for client in body["clients"]]
     _require_clients(clients)
-    if any([client["match"] for client in rule["clients"]] == clients for rule in policy["rules"]):
+    protocols = body.get("protocols")
+    if any(_clients(rule) == clients and rule["protocols"] == protocols for rule in policy["rules"]):
         raise Refusal(1704070, "Export policy rule already exists.")
     index = body.get("index") or 1 + max((rule["index"] for rule in policy["rules"]), default=0)
     insert_rule(policy, full_rule(index, clients, ro_rule=["any"], rw_rule=["any"]) | body | {"index": index})

@@ -25,6 +25,7 @@ from storage_backends.netapp.operations.export_rules import (
     RULE_FIELDS,
     OntapRule,
     deciding_rule,
+    nfs_rule,
     our_rule,
     policy_of,
     rules_of,
@@ -127,11 +128,12 @@ class ExportPolicies:
         mutation = self._mutation(journal)
         present = self.rules(number, policy, journal)
         _require_access(present, match)
-        if not any(candidate.spellings_of(match) for candidate in present):
+        if nfs_rule(present, match) is None:
             path = f"{POLICIES}/{number}/rules"
             try:
                 mutation.send("add-rule", "POST", path, body=our_rule(match))
             except AlreadyExists:
+                _require_none_of_another_protocol(present, match)
                 mutation.partially_applied = True  # Another request was faster.
             present = self._rules_with(mutation, number, policy, match)
             _require_access(present, match)
@@ -142,7 +144,7 @@ class ExportPolicies:
 
         def read_with_rule() -> list[OntapRule]:
             rules = self.rules(number, policy, mutation.journal)
-            if any(rule.spellings_of(match) for rule in rules):
+            if nfs_rule(rules, match) is not None:
                 return rules
             raise NotFound("The rule is not there (yet).")
 
@@ -177,3 +179,19 @@ def _require_access(rules: list[OntapRule], match: str) -> None:
             transient=False,
             retryable=False,
         )
+
+
+def _require_none_of_another_protocol(rules: list[OntapRule], match: str) -> None:
+    """Check that no rule for other protocols names the client, where the filer refused ours because of a rule.
+
+    Raises:
+        ResourceBusy: one does; the message names it.
+    """
+    for rule in rules:
+        if rule.spellings_of(match):
+            raise ResourceBusy(
+                f"{str(rule).capitalize()} of the policy gives {match} no access by NFS, and the storage system takes"
+                " no other rule for it: have that rule changed or removed.",
+                transient=False,
+                retryable=False,
+            )

@@ -48,7 +48,7 @@ class OntapRule:
 
     def matches(self, match: str) -> bool:
         """Does it certainly apply to all NFS clients of ``match``?"""
-        return self._is_for_nfs and any(covers(client, match) for client in self.details.clients)
+        return self.is_for_nfs and any(covers(client, match) for client in self.details.clients)
 
     @property
     def grants_required_access(self) -> bool:
@@ -60,13 +60,15 @@ class OntapRule:
         )
 
     @property
-    def _is_for_nfs(self) -> bool:
+    def is_for_nfs(self) -> bool:
+        """Is it for clients of NFS?"""
         protocols = self.details.protocols
         return not protocols or any(name == "any" or name.startswith("nfs") for name in protocols)
 
     def __str__(self) -> str:
         details = self.details
         rights = f"ro {','.join(details.ro)}, rw {','.join(details.rw)}, superuser {','.join(details.superuser)}"
+        rights += f", protocols {','.join(details.protocols)}"
         return f"rule {self.index} ({', '.join(details.clients)}: {rights})"
 
 
@@ -87,6 +89,11 @@ def policy_of(name: str, rules: Iterable[OntapRule]) -> DetailedExportPolicy:
 def deciding_rule(rules: Iterable[OntapRule], match: str) -> OntapRule | None:
     """Return the first rule that applies to all clients of ``match``, as far as known without DNS."""
     return next((rule for rule in rules if rule.matches(match)), None)
+
+
+def nfs_rule(rules: Iterable[OntapRule], match: str) -> OntapRule | None:
+    """Return the first rule for NFS that names the client, in whatever spelling."""
+    return next((rule for rule in rules if rule.is_for_nfs and rule.spellings_of(match)), None)
 
 
 def _rule(record: Record, policy: str) -> OntapRule:

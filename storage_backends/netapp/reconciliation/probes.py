@@ -24,7 +24,7 @@ from storage_backends.netapp.ontap.lookups import path_of, uuid_of, volume_by_uu
 from storage_backends.netapp.ontap.owner_comments import is_made_by
 from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.export_policies import ExportPolicies
-from storage_backends.netapp.operations.export_rules import policy_of
+from storage_backends.netapp.operations.export_rules import nfs_rule, policy_of
 from storage_backends.netapp.operations.locks import Locks
 from storage_backends.netapp.operations.mutation import Mutation
 from storage_backends.netapp.operations.rule_removal import holders
@@ -231,9 +231,10 @@ class OutcomeProbes:
         return ReconciledOutcome(NOT_DONE) if str(number) == lost.fact("policy_id") else ReconciledOutcome(DONE)
 
     def _rule_there(self, lost: InDoubtChange) -> ReconciledOutcome:
-        policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
-        match = canonical_match(lost.arguments["rule"])
-        return ReconciledOutcome(DONE, policy) if match in policy.rules else ReconciledOutcome(NOT_DONE)
+        name, match = lost.arguments["policy"], canonical_match(lost.arguments["rule"])
+        rules = self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
+        is_there = nfs_rule(rules, match) is not None
+        return ReconciledOutcome(DONE, policy_of(name, rules).summary) if is_there else ReconciledOutcome(NOT_DONE)
 
     def _rule_gone(self, lost: InDoubtChange) -> ReconciledOutcome:
         name, match = lost.arguments["policy"], canonical_match(lost.arguments["rule"])

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from storage_backends.base import StorageBackend
+from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import ResourceBusy
+from storage_backends.journal import InMemoryJournal
 from storage_backends.models import ExportRule
 from storage_backends.netapp.operations.export_rules import rules_of
 from storage_backends.netapp.operations.rule_removal import holders
-from tests.ontap_simulator import Simulator
+from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.protocols import insert_rule
 from tests.ontap_simulator.world import full_rule
 from tests.storage_backends.netapp.journals import clients, journal
+from tests.storage_backends.netapp.lost_changes import reconciled
 
 
 @pytest.fixture
@@ -85,6 +87,33 @@ class TestAccess:
         team["rules"] = [full_rule(1, ["0.0.0.0/0"], rw_rule=["never"], protocols=other)]
 
         assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("0.0.0.0/0", "h")
+
+    @pytest.mark.parametrize("other", [["cifs"], ["cifs", "flexcache"]])
+    def test_a_rule_of_another_protocol_is_not_the_rule(
+        self, other: list[str], ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        """The client would have no access by NFS."""
+        team = ontap.world.add_policy("vs1", "team", [])
+        team["rules"] = [full_rule(1, ["H"], protocols=other)]
+        lost = InMemoryJournal()
+        lost.record_intent("add-rule")
+        arguments = {"policy": "team", "rule": "h"}
+        assert reconciled(backend, lost, "ensure_policy_rule_present", arguments).outcome is Outcome.NOT_DONE
+
+        assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("h",)
+
+        assert [rule["protocols"] for rule in team["rules"]] == [other, ["nfs"]]
+        assert reconciled(backend, lost, "ensure_policy_rule_present", arguments).outcome is Outcome.DONE
+
+    def test_one_that_lets_no_other_rule_be_added_is_named(self, ontap: Simulator, backend: StorageBackend) -> None:
+        team = ontap.world.add_policy("vs1", "team", [])
+        team["rules"] = [full_rule(4, ["h"], protocols=["cifs"])]
+        ontap.fault(Kind.REFUSE, method="POST", status=409, code=1704070)
+
+        with pytest.raises(ResourceBusy, match=r"Rule 4 \(h: ") as refusal:
+            backend.ensure_policy_rule_present("team", "h", journal=journal())
+
+        assert (refusal.value.retryable, refusal.value.transient) == (False, False)
 
     @pytest.mark.parametrize(
         "rights",
