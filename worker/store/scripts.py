@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import redis
 
-from worker.store.blocking_pop import blocking_pop
+from worker.store.blocking_pop import LONG_GRACE_S, blocking_pop
 from worker.store.results import (
     CancelResult,
     ClaimResult,
@@ -138,7 +138,7 @@ class JobScripts(ScriptRunner):
 
     def take_handed(self, token: str, wait_s: float) -> Sequence[bytes]:
         """Wait for the job that is claimed for a waiting slot; return its record, empty when there is none in time."""
-        record = blocking_pop(self._client, self._keys.handed(token), wait_s)
+        record = blocking_pop(self._client, self._keys.handed(token), wait_s, LONG_GRACE_S)
         return [text.encode() for text in orjson.loads(record)] if record else ()
 
     def renew_leases(self, lease_ms: int, *ids_and_tokens: str) -> list[LeaseResult]:

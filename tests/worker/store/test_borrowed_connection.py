@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 import redis
 from redis.backoff import NoBackoff
@@ -46,6 +47,13 @@ def test_a_script_that_answers_late(client, redis_client):
         scripts.get_job("unknown", 1, 1)
     # Redis still stands still: the next command is sent before the late reply is there.
     assert client.get("mine") == b"yes"
+
+
+def test_a_job_that_was_claimed_for_a_slot_is_waited_for(client, redis_client):
+    """A connection that is closed after Redis has popped the record loses it; the job would wait for its lease."""
+    client.rpush("late:handed:token", orjson.dumps(["id", "1"]))
+    redis_client.client_pause(1200)
+    assert JobScripts(client, "late:").take_handed("token", 0.1) == [b"id", b"1"]
 
 
 def test_an_entry_that_comes_late(client, redis_client):
