@@ -81,7 +81,7 @@ class JobFollower:
             return None
         self._silent_since = None
         state = job.get("state")
-        if state in _UNDER_WAY or state is None:
+        if _is_under_way(job):
             return None
         if state in _SUCCEEDED:
             return JobResult(OntapJobState.SUCCESS)
@@ -131,7 +131,12 @@ def unfinished_jobs(client: OntapClient, url: str, *, journal: Journal) -> list[
     None when jobs cannot be listed: there may be some.
     """
     started = _started_by(client, url, journal)
-    return None if started is None else [job["uuid"] for job in started if job.get("state") in _UNDER_WAY]
+    return None if started is None else [job["uuid"] for job in started if _is_under_way(job)]
+
+
+def _is_under_way(job: dict[str, Any]) -> bool:
+    """May the job go on? One whose state is not visible may."""
+    return job.get("state") in {None, *_UNDER_WAY}
 
 
 def may_start_job(url: str) -> bool:

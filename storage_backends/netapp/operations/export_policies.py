@@ -127,7 +127,7 @@ class ExportPolicies:
         number = self.id_of(policy, journal)
         mutation = self._mutation(journal)
         present = self.rules(number, policy, journal)
-        _require_access(present, match)
+        require_access(present, match)
         if nfs_rule(present, match) is None:
             path = f"{POLICIES}/{number}/rules"
             try:
@@ -136,7 +136,7 @@ class ExportPolicies:
                 _require_none_of_another_protocol(present, match)
                 mutation.partially_applied = True  # Another request was faster.
             present = self._rules_with(mutation, number, policy, match)
-            _require_access(present, match)
+            require_access(present, match)
         return policy_of(policy, present).summary
 
     def _rules_with(self, mutation: Mutation, number: int, policy: str, match: str) -> list[OntapRule]:
@@ -165,7 +165,7 @@ class ExportPolicies:
         return Mutation(self._client, journal, missing=NoSuchPolicy)
 
 
-def _require_access(rules: list[OntapRule], match: str) -> None:
+def require_access(rules: list[OntapRule], match: str) -> None:
     """Check that no rule gives the client less than our rules give.
 
     Raises:

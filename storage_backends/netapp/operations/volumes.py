@@ -35,6 +35,9 @@ from storage_backends.netapp.operations.mutation import Mutation
 from storage_backends.netapp.operations.snapshots import snapshots_of, time_of
 from storage_backends.netapp.operations.volume_patch import changes, invalid, not_supported, require_supported
 
+#: How many later snapshots a roll-back records: somebody else may delete some of them meanwhile.
+_RECORDED_SNAPSHOTS = 20
+
 
 class Volumes:
     """The volumes of the SVM."""
@@ -225,18 +228,18 @@ class Volumes:
             path,
             query={**_restore(snapshot), **RETURN_IMMEDIATELY},
             volume_uuid=uuid,
-            later_uuid=later,
+            later_uuids=later,
             jobs_before=" ".join(before),
         )
         return self.reread(mutation, uuid)
 
     def _snapshot_and_later(self, uuid: str, name: str, journal: Journal) -> tuple[Json, str]:
-        """Return the snapshot's record, and the uuid of a later one ("" if there is none)."""
+        """Return the snapshot's record, and the uuids of the newest later ones ("" if there is none)."""
         snapshots = snapshots_of(self._client, uuid, journal=journal)
         for record in snapshots:
             if record["name"] == name:
                 later = [snapshot for snapshot in snapshots if _is_later(snapshot, record)]
-                return record, uuid_of(later[-1]) if later else ""
+                return record, " ".join(map(uuid_of, later[-_RECORDED_SNAPSHOTS:]))
         raise NoSuchSnapshot("The volume has no such snapshot.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from storage_backends.base import ReconciledOutcome
@@ -11,8 +11,10 @@ from storage_backends.errors import (
     AlreadyExists,
     BackendTimeout,
     BackendUnavailable,
+    NoSuchVolume,
     NotFound,
     OutcomeUnclear,
+    ResourceBusy,
     StorageError,
 )
 from storage_backends.models import Volume, default_junction_path, junction_key
@@ -23,8 +25,8 @@ from storage_backends.netapp.ontap.jobs import OntapJobState
 from storage_backends.netapp.ontap.lookups import path_of, uuid_of, volume_by_uuid, volumes_where
 from storage_backends.netapp.ontap.owner_comments import is_made_by
 from storage_backends.netapp.ontap.responses import Json
-from storage_backends.netapp.operations.export_policies import ExportPolicies
-from storage_backends.netapp.operations.export_rules import nfs_rule, policy_of
+from storage_backends.netapp.operations.export_policies import ExportPolicies, require_access
+from storage_backends.netapp.operations.export_rules import OntapRule, nfs_rule, policy_of
 from storage_backends.netapp.operations.locks import Locks
 from storage_backends.netapp.operations.mutation import Mutation
 from storage_backends.netapp.operations.rule_removal import holders
@@ -92,7 +94,7 @@ class OutcomeProbes:
         def finish(mutation: Mutation) -> Volume:
             return self._creation.finish(mutation, name, settings)
 
-        for record in volumes_where(self._client, "name", name, journal=lost.journal):
+        for record in self._volumes_named(lost, mapping.VOLUME_FIELDS):
             if lost.applied or self._is_ours(lost, record):
                 return self._completed(lost, finish)
             expected_path = lost.arguments.get("junction_path") or default_junction_path(name)
@@ -111,14 +113,25 @@ class OutcomeProbes:
         def finish(mutation: Mutation) -> Volume:
             return self._creation.finish_clone(mutation, name, path, settings)
 
-        volumes = volumes_where(self._client, "name", name, journal=lost.journal, fields=mapping.CLONE_FIELDS)
-        for record in volumes:
+        for record in self._volumes_named(lost, mapping.CLONE_FIELDS):
             # It was not there before our request was sent, and it is a copy of the same volume: it is ours.
             parent = Fields(record).text("clone.parent_volume.uuid")
             if not lost.applied and lost.recorded.step == "clone" and lost.fact("parent_uuid") != parent:
                 return not_done(lost, AlreadyExists("There is a volume of that name already."))
             return self._completed(lost, finish)
         return ReconciledOutcome(NOT_DONE)
+
+    def _volumes_named(self, lost: InDoubtChange, fields: Sequence[str]) -> list[Json]:
+        """Return the record of the volume that the change has made, or may have made: one or none.
+
+        Raises:
+            NoSuchVolume: the change had made one, and another one has its name now.
+        """
+        name, made = lost.arguments["volume"], lost.fact("volume_uuid")
+        records = volumes_where(self._client, "name", name, journal=lost.journal, fields=fields)
+        if made and any(record.get("uuid") != made for record in records):
+            raise NoSuchVolume("The new volume is not there any more: another one has its name.")
+        return records
 
     def _is_ours(self, lost: InDoubtChange, record: Json) -> bool:
         """Does the volume's comment contain this job's id? A later step may have replaced it by the user's comment."""
@@ -145,7 +158,7 @@ class OutcomeProbes:
         return self._completed(lost, set_caching)
 
     def _rolled_back(self, lost: InDoubtChange) -> ReconciledOutcome:
-        """A roll-back is never repeated. It deletes later snapshots; a recorded one of them shows the outcome."""
+        """A roll-back is never repeated. It deletes all later snapshots: those that were recorded show the outcome."""
         record = self._record(lost)
         done = ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
         if lost.applied:
@@ -154,9 +167,9 @@ class OutcomeProbes:
             lost = attach_job(self._client, lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
-        later = lost.fact("later_uuid")
+        later = set(lost.fact("later_uuids").split())
         there = {snapshot.get("uuid") for snapshot in snapshots_of(self._client, record["uuid"], journal=lost.journal)}
-        if later in there:  # An attached job that succeeded is somebody else's.
+        if later & there:  # An attached job that succeeded is somebody else's.
             return ReconciledOutcome(NOT_DONE)
         return done if later or lost.applied else ReconciledOutcome(UNKNOWN)
 
@@ -216,11 +229,13 @@ class OutcomeProbes:
 
     def _policy_made(self, lost: InDoubtChange) -> ReconciledOutcome:
         try:
-            policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
+            rules = self._rules(lost)
         except NotFound:
             return ReconciledOutcome(NOT_DONE)
+        policy = policy_of(lost.arguments["policy"], rules).summary
         # It did not exist before our request was sent. With other rules it is not ours, or was changed since.
-        ours = policy.rules == tuple(canonical_matches(lost.arguments["rules"]))
+        is_ours = policy.rules == tuple(canonical_matches(lost.arguments["rules"]))
+        ours = is_ours and all(rule.grants_required_access for rule in rules)
         return ReconciledOutcome(DONE, policy) if ours else ReconciledOutcome(UNKNOWN)
 
     def _policy_deleted(self, lost: InDoubtChange) -> ReconciledOutcome:
@@ -231,20 +246,28 @@ class OutcomeProbes:
         return ReconciledOutcome(NOT_DONE) if str(number) == lost.fact("policy_id") else ReconciledOutcome(DONE)
 
     def _rule_there(self, lost: InDoubtChange) -> ReconciledOutcome:
-        name, match = lost.arguments["policy"], canonical_match(lost.arguments["rule"])
-        rules = self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
-        is_there = nfs_rule(rules, match) is not None
-        return ReconciledOutcome(DONE, policy_of(name, rules).summary) if is_there else ReconciledOutcome(NOT_DONE)
+        rules, match = self._rules(lost), canonical_match(lost.arguments["rule"])
+        if nfs_rule(rules, match) is None:
+            return ReconciledOutcome(NOT_DONE)
+        try:
+            require_access(rules, match)
+        except ResourceBusy as refusal:  # Another client has added a rule that gives less.
+            return ReconciledOutcome(NOT_DONE, error=refusal)
+        return ReconciledOutcome(DONE, policy_of(lost.arguments["policy"], rules).summary)
 
     def _rule_gone(self, lost: InDoubtChange) -> ReconciledOutcome:
         name, match = lost.arguments["policy"], canonical_match(lost.arguments["rule"])
-        rules = self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
+        rules = self._rules(lost)
         holder_count = holders(rules, match)
         if not holder_count:
             return ReconciledOutcome(DONE, policy_of(name, rules).summary)
         if holder_count < int(lost.fact("holders") or 0):  # A part is done; the rest is safe to repeat.
             return self._completed(lost, lambda _: self._exports.remove_rule(name, match, lost.journal))
         return ReconciledOutcome(NOT_DONE)
+
+    def _rules(self, lost: InDoubtChange) -> list[OntapRule]:
+        name = lost.arguments["policy"]
+        return self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
 
 
 #: Arguments of a clone that are not settings.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storage_backends.base import Outcome, ReconciledOutcome
-from storage_backends.errors import NoSuchVolume, NotFound, StorageError, TooManySnapshots
+from storage_backends.errors import NoSuchSnapshot, NoSuchVolume, NotFound, StorageError, TooManySnapshots
 from storage_backends.journal import Journal, JournalState
 from storage_backends.netapp.ontap import jobs
 from storage_backends.netapp.ontap.client import OntapClient
@@ -65,6 +65,11 @@ class InDoubtChange:
         return isinstance(error, TooManySnapshots) and bool(self.arguments.get("purge_old_if_needed"))
 
     @property
+    def purged_by_another(self) -> bool:
+        """Was the snapshot that was to be purged not there any more?"""
+        return self.recorded.step == "purge" and self.job is not None and isinstance(self.job.error, NotFound)
+
+    @property
     def hidden(self) -> bool:
         """Is there a job that the account may not read? It may still be running."""
         return self.job is not None and self.job.end is OntapJobState.FORBIDDEN
@@ -84,7 +89,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         lost = _with_job(client, lost, lost.recorded.backend_job)
         if lost.refused_by_snapshot_limit:
             return probe(lost)
-        if lost.job and lost.job.end is OntapJobState.FAILURE:
+        if lost.job and lost.job.end is OntapJobState.FAILURE and not lost.purged_by_another:
             return not_done(lost, lost.job.error)
     visible_at = time.monotonic() + VISIBLE_S
     quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.recorded.age_s)
@@ -135,6 +140,10 @@ def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:
 
 def _with_job(client: OntapClient, lost: InDoubtChange, uuid: str) -> InDoubtChange:
     ended = JobFollower(client, uuid, lost.journal).follow()
+    if type(ended.error) is NotFound:
+        missing = NoSuchSnapshot if lost.operation == "delete_snapshot" else NoSuchVolume
+        gone = missing("It is not there (any more).", backend_error=ended.error.backend_error)
+        ended = replace(ended, error=gone)
     return InDoubtChange(lost.operation, lost.arguments, lost.recorded, lost.journal, ended)
 
 

@@ -16,6 +16,19 @@ class Stopping(InMemoryJournal):
         raise ShuttingDown
 
 
+class StoppingAtJob(InMemoryJournal):
+    """Is that of a worker that shuts down while the filer's job of a step runs."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__("0199-job")
+        self._last_step = step
+
+    def wait(self, seconds: float) -> None:
+        if self.step == self._last_step and self.uuid:
+            raise ShuttingDown
+        super().wait(seconds)
+
+
 def reconciled(
     backend: StorageBackend, lost: InMemoryJournal, operation: str, arguments: dict[str, Any]
 ) -> ReconciledOutcome:

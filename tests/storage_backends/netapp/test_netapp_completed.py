@@ -11,6 +11,7 @@ from storage_backends.errors import (
     BackendTimeout,
     BackendUnavailable,
     OutcomeUnclear,
+    ResourceBusy,
     StorageError,
 )
 from storage_backends.journal import InMemoryJournal, ShuttingDown
@@ -122,6 +123,30 @@ def test_a_rule_is_found_in_its_canonical_form(rule: str, backend: StorageBacken
         with pytest.raises(OutcomeUnclear):
             getattr(backend, operation)("team", rule, journal=lost)
         assert reconciled(backend, lost, operation, {"policy": "team", "rule": rule}).outcome is Outcome.DONE
+
+
+def test_a_rule_of_somebody_else_that_gives_less_is_not_ours(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP, method="POST")
+    _, error, lost = attempt(backend, "add rule")
+    assert isinstance(error, OutcomeUnclear)
+    policy = next(policy for policy in ontap.world.policies.values() if policy["name"] == "team")
+    policy["rules"].append(full_rule(7, ["b"], rw_rule=["never"]))
+
+    result = reconciled(backend, lost, *CHANGES["add rule"])
+
+    assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, ResourceBusy)
+
+
+def test_a_snapshot_is_made_also_where_another_client_has_purged(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.REFUSE, method="POST", status=409, code=525062)
+    ontap.fault(Kind.JOB_FAILS, method="DELETE", code=4)
+    lost, (operation, arguments) = Stopping(), CHANGES["purge"]
+    with pytest.raises(ShuttingDown):
+        getattr(backend, operation)(**arguments, journal=lost)
+    del ontap.world.snapshots[lost.facts["volume_uuid"]][lost.facts["snapshot_uuid"]]
+
+    assert reconciled(backend, lost, operation, arguments).outcome is Outcome.DONE
+    assert [seen.method for seen in ontap.changes_sent()] == ["POST", "DELETE", "POST"]
 
 
 def test_a_rule_that_somebody_adds_after_its_removal_stays(backend: StorageBackend, ontap: Simulator) -> None:

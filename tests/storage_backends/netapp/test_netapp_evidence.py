@@ -7,6 +7,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import (
     AlreadyExists,
+    NoSuchSnapshot,
     NoSuchVolume,
     OutcomeUnclear,
     ResourceBusy,
@@ -19,7 +20,7 @@ from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, settled
 from tests.storage_backends.netapp.concurrent_changes import after_each
-from tests.storage_backends.netapp.lost_changes import reconciled, record_of
+from tests.storage_backends.netapp.lost_changes import Stopping, StoppingAtJob, reconciled, record_of
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
@@ -75,24 +76,40 @@ def test_a_roll_back_was_not_made_where_a_later_snapshot_is_there(backend: Stora
     assert settled(backend, "roll back", lost) is Outcome.NOT_DONE
 
 
-class _StoppingAtJob(InMemoryJournal):
-    """Is that of a worker that shuts down while the filer's job of a step runs."""
+def test_a_later_snapshot_that_somebody_else_deletes_is_no_proof_of_a_roll_back(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    home = record_of(ontap, "home")
+    newest = ontap.world.add_snapshot(home, "newest")
+    ontap.fault(Kind.DROP, method="PATCH")
+    _, _, lost = attempt(backend, "roll back")
+    del ontap.world.snapshots[home["uuid"]][newest["uuid"]]
 
-    def __init__(self, step: str) -> None:
-        super().__init__("0199-job")
-        self._last_step = step
+    assert settled(backend, "roll back", lost) is Outcome.NOT_DONE
 
-    def wait(self, seconds: float) -> None:
-        if self.step == self._last_step and self.uuid:
-            raise ShuttingDown
-        super().wait(seconds)
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [("update", NoSuchVolume), ("make snapshot", NoSuchVolume), ("delete snapshot", NoSuchSnapshot)],
+)
+def test_what_a_job_does_not_have_is_named(
+    change: str, error: type[StorageError], backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.JOB_FAILS, method="POST|PATCH|DELETE", code=4)
+    lost, (operation, arguments) = Stopping(), CHANGES[change]
+    with pytest.raises(ShuttingDown):
+        getattr(backend, operation)(**arguments, journal=lost)
+
+    result = reconciled(backend, lost, operation, arguments)
+
+    assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, error)
 
 
 def test_no_second_snapshot_is_purged_for_one(backend: StorageBackend, ontap: Simulator) -> None:
     """Somebody else has used the room that the first one left."""
     for _ in range(2):
         ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
-    lost = _StoppingAtJob("create-after-purge")
+    lost = StoppingAtJob("create-after-purge")
     with pytest.raises(ShuttingDown):
         backend.create_snapshot("full", "three", journal=lost, purge_old_if_needed=True)
 
@@ -131,7 +148,7 @@ def test_a_later_step_that_failed_leaves_the_change_made_in_part(
     """So it is not offered to be done again, as one that was refused as a whole."""
     ontap.fault(Kind.JOB_FAILS, method="PATCH", after=patches_before, code=13107406)
     operation, arguments = CHANGES[change]
-    lost = _StoppingAtJob(step)
+    lost = StoppingAtJob(step)
     with pytest.raises(ShuttingDown):
         getattr(backend, operation)(**arguments, journal=lost)
 
@@ -180,7 +197,7 @@ def test_what_was_purged_is_said_whatever_stands_in_the_way_now(
 def test_nothing_was_made_of_a_snapshot_that_the_limit_refused(backend: StorageBackend, ontap: Simulator) -> None:
     """The worker is lost before it learns that, and none of the snapshots may be purged by now."""
     ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
-    lost = _StoppingAtJob("create")
+    lost = StoppingAtJob("create")
     with pytest.raises(ShuttingDown):
         backend.create_snapshot("full", "three", journal=lost, purge_old_if_needed=True)
     ontap.fault(Kind.REFUSE, method="DELETE", status=403, code=6)

@@ -260,7 +260,7 @@ def test_a_snapshot_that_may_be_older_does_not_show_that_a_roll_back_is_lost(
     with pytest.raises(OutcomeUnclear):
         backend.roll_back_volume(**arguments, journal=journal)
     ontap.world.jobs.clear()
-    ontap.world.add_snapshot(home, "other", uuid=journal.state(age_s=0.0).facts["later_uuid"] or "new")
+    ontap.world.add_snapshot(home, "other", uuid=journal.state(age_s=0.0).facts["later_uuids"] or "new")
 
     settlement = backend.reconcile("roll_back_volume", arguments, journal.state(age_s=900.0), journal=journal)
 

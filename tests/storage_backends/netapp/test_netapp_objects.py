@@ -45,7 +45,7 @@ class TestSnapshots:
         assert names == ["new", "odd"]
         rolled_back = journal()
         backend.roll_back_volume("home", journal=rolled_back, from_snapshot="odd")
-        assert rolled_back.facts["later_uuid"] == ""  # None that is certainly newer could show the outcome.
+        assert rolled_back.facts["later_uuids"] == ""  # None that is certainly newer could show the outcome.
 
     def test_where_none_may_go_it_is_too_many(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 1

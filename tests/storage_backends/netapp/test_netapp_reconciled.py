@@ -16,7 +16,7 @@ from storage_backends.errors import (
 from storage_backends.journal import InMemoryJournal, ShuttingDown
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
-from tests.storage_backends.netapp.lost_changes import Stopping, reconciled, record_of
+from tests.storage_backends.netapp.lost_changes import Stopping, StoppingAtJob, reconciled, record_of
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
@@ -65,6 +65,31 @@ def test_a_volume_with_another_comment_is_not_completed(
 
     assert reconciled(backend, lost, *CHANGES["create in three steps"]).outcome is outcome
     assert len(ontap.changes_sent()) == sent
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+@pytest.mark.parametrize("change", ["create in three steps", "clone with its own"])
+def test_another_volume_that_has_the_name_since_is_not_changed(
+    change: str, is_done: bool, backend: StorageBackend, ontap: Simulator
+) -> None:
+    """A later step of the creation is lost; then somebody else deletes the volume, and makes another one."""
+    operation, arguments = CHANGES[change]
+    lost = StoppingAtJob("configure")
+    if not is_done:
+        ontap.fault(Kind.DROP, method="PATCH")
+    with pytest.raises(ShuttingDown if is_done else OutcomeUnclear):
+        getattr(backend, operation)(**arguments, journal=lost)
+    assert backend.list_volumes(journal=InMemoryJournal())  # By now the job has ended.
+    made = ontap.world.volumes.pop(lost.facts["volume_uuid"])
+    ontap.world.add_volume(made["name"], comment=made["comment"])
+    sent = len(ontap.changes_sent())
+
+    result = reconciled(backend, lost, operation, arguments)
+
+    assert len(ontap.changes_sent()) == sent
+    assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, NoSuchVolume)
+    assert isinstance(result.error, StorageError)
+    assert result.error.detail.startswith("The change was made in part")
 
 
 @pytest.mark.parametrize(
@@ -220,15 +245,23 @@ def test_a_step_that_is_refused_later_is_said_to_follow_others(backend: StorageB
     assert result.error.detail.startswith("The change was made in part")
 
 
-@pytest.mark.parametrize(("rules", "outcome"), [(["b", "a"], Outcome.UNKNOWN), (["A", "b"], Outcome.DONE)])
+@pytest.mark.parametrize(
+    ("rules", "rights", "outcome"),
+    [
+        (["b", "a"], {}, Outcome.UNKNOWN),
+        (["A", "b"], {}, Outcome.DONE),
+        (["a", "b"], {"rw_rule": ["never"]}, Outcome.UNKNOWN),
+    ],
+)
 def test_a_policy_with_other_rules_may_be_somebody_else_s(
-    rules: list[str], outcome: Outcome, backend: StorageBackend, ontap: Simulator
+    rules: list[str], rights: dict[str, Any], outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP, method="POST")
     lost = InMemoryJournal()
     with pytest.raises(OutcomeUnclear):
         backend.create_policy("new", rules=["a", "B"], journal=lost)
-    ontap.world.add_policy("vs1", "new", [[rule] for rule in rules])
+    policy = ontap.world.add_policy("vs1", "new", [[rule] for rule in rules])
+    policy["rules"][1] |= rights
 
     assert reconciled(backend, lost, "create_policy", {"policy": "new", "rules": ["a", "B"]}).outcome is outcome
 
