@@ -134,7 +134,10 @@ def _cloned(world: World, svm: str, body: Record) -> Record:
 def _is_named(volume: Record, svm: str, reference: Record) -> bool:
     if volume["svm"]["name"] != svm:
         return False
-    return bool(volume["uuid"] == reference["uuid"] if "uuid" in reference else volume["name"] == reference.get("name"))
+    is_same = {volume[key] == reference[key] for key in ("uuid", "name") if key in reference}
+    if is_same == {True, False}:
+        raise Refusal(918236, 'The specified "parent_volume.uuid" and "parent_volume.name" do not match.')
+    return is_same == {True}
 
 
 # --- changes

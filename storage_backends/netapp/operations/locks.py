@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from storage_backends.client_matches import canonical_host
 from storage_backends.errors import NotFound
 from storage_backends.journal import Journal
 from storage_backends.models import Lock
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.ontap.client import OntapClient
-from storage_backends.netapp.ontap.lookups import all_records, find_data_volume, find_volume, in_svm, uuid_of
+from storage_backends.netapp.ontap.lookups import find_data_volume, find_volume, require_svm, svm_pages, uuid_of
 from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.mutation import Mutation
 
@@ -34,8 +32,10 @@ class Locks:
     def break_all(self, mutation: Mutation, volume_uuid: str, host: str) -> None:
         """Break the locks of ``host``; one that does not exist any more counts as broken."""
         for lock in self.locks_of_host(volume_uuid, host, mutation.journal):
-            with suppress(NotFound):
+            try:
                 mutation.send("break", "DELETE", f"/protocols/locks/{uuid_of(lock)}", volume_uuid=volume_uuid)
+            except NotFound:
+                mutation.look(lambda: require_svm(self._client, journal=mutation.journal))
 
     def locks_of_host(self, volume_uuid: str, host: str, journal: Journal) -> list[Json]:
         """Return the locks of one host."""
@@ -43,5 +43,6 @@ class Locks:
         return [lock for lock in self._records(volume_uuid, journal) if mapping.lock_host(lock) == canonical]
 
     def _records(self, volume_uuid: str, journal: Journal) -> list[Json]:
-        query = in_svm(self._client, **{"volume.uuid": volume_uuid})
-        return all_records(self._client, "/protocols/locks", query, mapping.LOCK_FIELDS, journal=journal)
+        query = {"volume.uuid": volume_uuid}
+        pages = svm_pages(self._client, "/protocols/locks", query, mapping.LOCK_FIELDS, journal=journal)
+        return [record for page in pages for record in page if isinstance(record, dict)]

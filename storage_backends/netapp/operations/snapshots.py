@@ -125,7 +125,9 @@ class Snapshots:
                 continue
             try:
                 self.remove(mutation, "purge", volume_uuid, uuid_of(record))
-            except Conflict:
+            except Conflict as refusal:
+                if refusal.transient:  # The oldest may be deleted later: a newer one must not go in its place.
+                    raise
                 continue
             except NotFound:
                 return  # Another request has deleted it: there is room now.

@@ -103,7 +103,8 @@ class Creation:
             "svm": {"name": self._client.vserver},
             "clone": {
                 "is_flexclone": True,
-                "parent_volume": {"name": parent["name"]},
+                # By both: the filer refuses the request if the name refers to another volume by now.
+                "parent_volume": {"name": parent["name"], "uuid": uuid_of(parent)},
                 "parent_snapshot": {"name": from_snapshot},
             },
         }

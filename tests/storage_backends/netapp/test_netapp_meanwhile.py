@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import BackendUnavailable, NoSuchVolume, OutcomeUnclear, StorageError
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import Cancelled, InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Request
@@ -49,6 +49,18 @@ class TestSnapshots:
 
         assert attempt(backend, "purge")[1] is None
         assert snapshots_of(ontap, "full") == ["two", "nearly", "three"]
+
+    @pytest.mark.parametrize(("fault", "more"), [(Kind.REFUSE, {"status": 409}), (Kind.JOB_FAILS, {})])
+    def test_a_newer_one_is_not_purged_while_the_oldest_is_busy(
+        self, fault: Kind, more: dict[str, Any], backend: StorageBackend, ontap: Simulator
+    ) -> None:
+        ontap.fault(fault, method="DELETE", code=13107406, **more)
+
+        error = attempt(backend, "purge")[1]
+
+        assert isinstance(error, ResourceBusy)
+        assert error.transient  # The service tries again.
+        assert snapshots_of(ontap, "full") == ["one", "two", "nearly"]
 
     def test_times_are_compared_as_what_they_mean(self, backend: StorageBackend, ontap: Simulator) -> None:
         volume = ontap.world.add_volume("old")
@@ -131,6 +143,38 @@ class TestLocks:
         assert len(ontap.changes_sent()) == STEPS["break locks"]
         hosts = [lock.host for lock in backend.list_locks("home", journal=InMemoryJournal())]
         assert hosts == ["192.0.2.2"]
+
+    @pytest.mark.parametrize("first", ["GET", "DELETE"])
+    @pytest.mark.parametrize("what", ["list_locks", "remove_lock"])
+    def test_no_lock_is_believed_to_be_gone_with_the_vserver(
+        self, first: str, what: str, backend: StorageBackend, ontap: Simulator
+    ) -> None:
+        def gone(request: Request) -> None:
+            if request.path.startswith("/protocols/locks") and request.method == first:
+                ontap.world.vservers["vs1"] = "stopped"
+                ontap.world.locks.clear()
+
+        before_each(ontap, gone)
+        arguments = ("home", "192.0.2.1") if what == "remove_lock" else ("home",)
+        if (what, first) == ("list_locks", "DELETE"):
+            assert len(backend.list_locks("home", journal=InMemoryJournal())) == 2
+            return
+        with pytest.raises(BackendUnavailable):
+            getattr(backend, what)(*arguments, journal=InMemoryJournal())
+
+
+def test_a_copy_is_made_of_no_other_volume(backend: StorageBackend, ontap: Simulator) -> None:
+    """Somebody renames the parent, and another volume gets its name."""
+
+    def renamed(request: Request) -> None:
+        if request.method == "POST":
+            next(iter(ontap.world.volumes.values()))["name"] = "former"
+            ontap.world.add_snapshot(ontap.world.add_volume("home"), "one")
+
+    before_each(ontap, renamed)
+
+    assert isinstance(attempt(backend, "clone")[1], StorageError)
+    assert ontap.world.effects == []
 
 
 def test_a_cancelled_job_of_the_filer_is_waited_for(backend: StorageBackend, ontap: Simulator) -> None:
