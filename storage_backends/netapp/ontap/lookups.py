@@ -85,10 +85,10 @@ def svm_pages(
 
 
 def _records(answer: Json) -> list[Any]:
-    if "records" not in answer and answer.get("num_records") != 0:
+    records = answer.get("records", [] if answer.get("num_records") == 0 else None)
+    if not isinstance(records, list):
         raise StorageError("The storage system answered with something that is no listing.")
-    records = answer.get("records")
-    return records if isinstance(records, list) else []
+    return records
 
 
 def _next(answer: Json, path: str) -> str | None:
@@ -200,7 +200,7 @@ def find_data_volume(client: OntapClient, volume: str, *, journal: Journal) -> J
 def require_data_volume(record: Json) -> None:
     """Raise NotADataVolume unless the volume may be changed."""
     if not mapping.is_data_volume(record):
-        kind = "the root volume of the vserver" if record.get("is_svm_root") else f"of type {record.get('type')}"
+        kind = f"of type {record['type']}" if mapping.is_copy(record) else "the root volume of the vserver"
         raise NotADataVolume(f"The volume is {kind}: it is shown, and never changed.")
 
 

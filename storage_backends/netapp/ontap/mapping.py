@@ -61,11 +61,11 @@ def utc(time: Any) -> str | None:
         return f"{time[:10]}T{time[11:19]}Z"  # Some filers send a blank between date and time.
     try:
         moment = datetime.fromisoformat(time)
-    except ValueError:
+        if moment.utcoffset() is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC).isoformat()[:19] + "Z"
+    except (ValueError, OverflowError):  # In UTC it may be before the year 1, or after 9999.
         return None
-    if moment.utcoffset() is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 def has_name(record: Any) -> bool:
@@ -89,7 +89,14 @@ def is_restricted_volume(record: Any) -> bool:
 
 def is_data_volume(record: Record) -> bool:
     """May it be changed: no copy made by the storage system, and not the root of the SVM's namespace?"""
-    return record.get("type") not in {"dp", "ls"} and record.get("is_svm_root") is not True
+    # Some releases omit fields that were requested: the root volume is also recognised by its path.
+    is_root = record.get("is_svm_root") is True or Fields(record).text("nas.path") == "/"
+    return not is_root and not is_copy(record)
+
+
+def is_copy(record: Record) -> bool:
+    """Is it a copy that the storage system keeps?"""
+    return record.get("type") in {"dp", "ls"}
 
 
 def _is_whole(record: Record) -> bool:

@@ -150,6 +150,7 @@ def test_the_log_says_that_a_record_without_a_name_is_left_out(
         ({"state": "online"}, False),
         ({"type": "dp"}, False),
         ({"is_svm_root": True}, False),
+        ({"is_svm_root": None, "nas": {"path": "/"}}, False),
         ({"style": "flexgroup_constituent"}, False),
         ({"aggregates": [{"name": "aggr0_n1"}]}, False),
     ],
