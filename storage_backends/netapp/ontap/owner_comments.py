@@ -14,6 +14,12 @@ def owner_comment(job_id: str, text: str = "") -> str:
     return f"{text} job:{job_id}" if text else f"job:{job_id}"
 
 
+def literal_comment(text: str) -> str:
+    """Return a comment that reads as ``text``: an end like ours is repeated, since one is removed."""
+    owner = _OWNER.search(text)
+    return text if owner is None else f"{text} {owner[0].strip()}"
+
+
 def fits_beside_owner(job_id: str, text: str) -> bool:
     """Do both fit into a comment?"""
     return len(owner_comment(job_id, text)) <= MAX_COMMENT_CHARACTERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from storage_backends.errors import FieldError, InvalidRequest, NotSupported
+from storage_backends.errors import FieldError, InvalidRequest, NotSupported, StorageError
 from storage_backends.models import Volume, VolumeSettings
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.ontap.error_codes import names_unknown_field
@@ -17,6 +17,7 @@ from storage_backends.netapp.ontap.mapping import (
     default_maximum,
     size_with_reserve,
 )
+from storage_backends.netapp.ontap.owner_comments import literal_comment
 
 #: ONTAP's own default, sent explicitly so that the size can be computed from it.
 DEFAULT_RESERVE_PERCENT = 5
@@ -131,6 +132,8 @@ def _has_value(now: Volume, setting: str, value: Any) -> bool:
 def _as_ontap(setting: str, value: Any) -> Any:
     if setting == "unix_permissions":
         return int(value)  # ONTAP has the octal digits as a decimal number.
+    if setting == "comment":
+        return literal_comment(value)
     return value.replace("-", "_") if setting == "tiering_policy" else value
 
 
@@ -144,7 +147,9 @@ def _put(body: dict[str, Any], field: str, value: Any) -> None:
 def _new_size(record: Record, settings: VolumeSettings) -> int | None:
     if "size_total" not in settings:
         return None
-    reserve = settings.get("percentage_snapshot_reserve", _reserve_now(record) or 0)
+    reserve = settings.get("percentage_snapshot_reserve", _reserve_now(record))
+    if reserve is None:
+        raise StorageError("The storage system does not tell the snapshot reserve, so that no size can be computed.")
     size = _size(settings["size_total"], reserve)
     now = Fields(record).number("size")
     return None if now is not None and abs(size - now) < BLOCK_BYTES else size

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage_backends.errors import AlreadyExists, InvalidRequest
+from storage_backends.errors import AlreadyExists, InvalidRequest, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.operations.volume_patch import changes, creation
@@ -86,11 +86,15 @@ def test_no_qos_policy_is_not_sent_where_there_is_none(ontap: Simulator) -> None
     assert changes(with_policy, {"qos_policy": "none"}) == {"qos": {"policy": {"name": "none"}}}
 
 
+_JOB = "01a21bdf-3dfc-7b28-ade2-a41bf9ec12c8"
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "sent"),
     [
         ("tiering_policy", "snapshot-only", {"tiering": {"policy": "snapshot_only"}}),
         ("unix_permissions", "0007", {"nas": {"unix_permissions": 7}}),
+        ("comment", f"by job:{_JOB}", {"comment": f"by job:{_JOB} job:{_JOB}"}),  # One of them is not displayed.
     ],
 )
 def test_a_value_is_sent_in_the_filer_s_spelling(ontap: Simulator, setting: str, value: str, sent: Any) -> None:
@@ -105,12 +109,22 @@ def test_a_size_that_the_filer_does_not_tell_is_sent(ontap: Simulator) -> None:
     assert changes(record, {"size_total": 95 * MIB}) == {"size": 100 * MIB}
 
 
-@pytest.mark.parametrize("reserve", [0, None])
-def test_a_new_size_is_all_of_it_without_a_reserve(ontap: Simulator, reserve: int | None) -> None:
+def test_a_new_size_is_all_of_it_without_a_reserve(ontap: Simulator) -> None:
     furnish(ontap)
-    without = {"space": {"snapshot": {"reserve_percent": reserve}}, "autosize": {"mode": "off"}}
+    without = {"space": {"snapshot": {"reserve_percent": 0}}, "autosize": {"mode": "off"}}
     record = next(iter(ontap.world.volumes.values())) | without
     assert changes(record, {"size_total": 190 * MIB}) == {"size": 190 * MIB}
+
+
+@pytest.mark.parametrize("space", [{}, {"snapshot": {"reserve_percent": None}}, {"snapshot": {"reserve_percent": "5"}}])
+def test_no_size_is_computed_from_an_unknown_reserve(ontap: Simulator, space: Any) -> None:
+    """The volume would be smaller than was requested."""
+    furnish(ontap)
+    record = next(iter(ontap.world.volumes.values())) | {"space": space}
+    with pytest.raises(StorageError, match="snapshot reserve"):
+        changes(record, {"size_total": 190 * MIB})
+    both: Any = {"size_total": 180 * MIB, "percentage_snapshot_reserve": 10}
+    assert changes(record, both)["size"] == 200 * MIB
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from storage_backends.netapp.ontap.owner_comments import (
     fits_beside_owner,
     is_made_by,
+    literal_comment,
     owner_comment,
     without_owner,
 )
@@ -35,6 +36,11 @@ def test_only_the_end_of_a_comment_says_who_made_it(comment: str | None, is_made
 def test_users_see_their_own_text_alone(text: str) -> None:
     assert without_owner(owner_comment(JOB, text)) == text
     assert without_owner(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "of the db team", f"copied by job:{ANOTHER}", f"job:{ANOTHER}"])
+def test_a_text_that_ends_like_ours_is_read_unchanged(text: str) -> None:
+    assert without_owner(literal_comment(text)) == text
 
 
 def test_what_only_looks_like_it_stays() -> None:
