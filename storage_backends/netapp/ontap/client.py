@@ -188,11 +188,15 @@ class OntapClient:
     def _exchange(
         self, method: str, url: str, body: Json | None, journal: Journal, transform: Transform | None = None
     ) -> Answer:
+        began = time.monotonic()
         self.honour_retry_after(journal)
         with self._slot() as connection:
             try:
                 journal.checkpoint()  # The wait for the slot may have been long.
-                answer = self._send(connection, method, url, body, journal, transform)
+                # Reconciliation counts from the intent when a change can arrive no more: that includes the wait.
+                waited_s = 0.0 if method == "GET" else time.monotonic() - began
+                seconds = min(self.timeout_s - waited_s, journal.seconds_left)
+                answer = self._send(connection, method, url, body, max(0.05, seconds), transform)
             except BaseException:
                 self._login_guard.record_undecided(self._account, connection.filer_password)
                 raise
@@ -210,10 +214,9 @@ class OntapClient:
         method: str,
         url: str,
         body: Json | None,
-        journal: Journal,
+        seconds: float,
         transform: Transform | None,
     ) -> Answer:
-        seconds = max(0.05, min(self.timeout_s, journal.seconds_left))
         CALL.begin(seconds)
         connection.begin(is_question=method == "GET")
         response = None

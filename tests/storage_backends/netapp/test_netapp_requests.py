@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, NoSuchVolume, NotSupported, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
-from storage_backends.netapp.ontap import transport
+from storage_backends.netapp.ontap import client, transport
 from storage_backends.netapp.ontap.lookups import volume_by_uuid
 from storage_backends.netapp.ontap.transport import CALL, OntapAdapter
 from storage_backends.netapp.ontap.unknown_fields import ask
@@ -54,6 +55,28 @@ def test_a_read_is_not_repeated_in_the_last_second_of_its_job(ontap: Simulator, 
     with pytest.raises(StorageError):
         backend.list_policies(journal=Ending())
     assert len(ontap.requests) == 1
+
+
+def test_the_wait_for_a_connection_is_part_of_a_change_s_time(
+    backend: NetappStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconciliation counts from the intent, which is recorded before the wait, when a change can arrive no more."""
+    now_s = [1000.0]
+    limits_s: list[float] = []
+    slots = backend._client._process.slots
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(CALL, "begin", limits_s.append)
+
+    def acquired(*, timeout: float) -> bool:
+        now_s[0] += 4.0
+        return True
+
+    monkeypatch.setattr(slots, "acquire", acquired)
+    monkeypatch.setattr(slots, "release", lambda: None)
+
+    backend.create_policy("new", rules=[], journal=_Prompt())
+
+    assert (min(limits_s), max(limits_s), limits_s.count(1.0)) == (1.0, 5.0, 1)
 
 
 def test_a_call_whose_time_is_over_reads_no_further() -> None:
