@@ -42,6 +42,10 @@ class _Request:
     body: Json
 
 
+class StepPending(Exception):
+    """An earlier request of the step may still arrive: it must not be sent again yet."""
+
+
 class Mutation:
     """One operation in progress.
 
@@ -55,6 +59,8 @@ class Mutation:
         self.journal = journal
         #: Has any step taken effect?
         self.partially_applied = False
+        #: The step that another worker has sent, and whose request may still arrive.
+        self.pending_step: str | None = None
         self._steps = 0
         #: The last step and its facts, where the filer's answer said that it is done, and no job of its own will.
         self._answered: tuple[str, dict[str, str]] | None = None
@@ -78,8 +84,11 @@ class Mutation:
 
         Raises:
             Cancelled: the filer's job was cancelled, and nothing of it was done.
+            StepPending: an earlier request of the step may still arrive.
             OutcomeUnclear, StorageError, Interrupted: as in ``StorageBackend``.
         """
+        if step == self.pending_step and method != "DELETE":  # What a DELETE names by its uuid never exists again.
+            raise StepPending
         until = time.monotonic() + PATIENCE_S
         while True:
             try:

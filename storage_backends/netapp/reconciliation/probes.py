@@ -28,7 +28,7 @@ from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.export_policies import ExportPolicies, require_access
 from storage_backends.netapp.operations.export_rules import OntapRule, nfs_rule, policy_of
 from storage_backends.netapp.operations.locks import Locks
-from storage_backends.netapp.operations.mutation import Mutation
+from storage_backends.netapp.operations.mutation import Mutation, StepPending
 from storage_backends.netapp.operations.rule_removal import holders
 from storage_backends.netapp.operations.snapshots import Snapshots, snapshots_named, snapshots_of
 from storage_backends.netapp.operations.volume_creation import Creation
@@ -72,13 +72,19 @@ class OutcomeProbes:
         return probes[operation]
 
     def _completed(self, lost: InDoubtChange, complete: Callable[[Mutation], Any]) -> ReconciledOutcome:
-        """Execute the missing steps; a refusal ends the job, and reads show what was done before."""
+        """Execute the missing steps; a refusal ends the job, and reads show what was done before.
+
+        The recorded step is not repeated while its request may arrive: that could undo a later change.
+        """
         mutation = self._volumes.mutation(lost.journal)
         mutation.partially_applied = not lost.refused_by_snapshot_limit
+        mutation.pending_step = lost.recorded.step if lost.may_arrive else None
         try:
             return ReconciledOutcome(DONE, complete(mutation))
         except (BackendUnavailable, BackendTimeout, OutcomeUnclear):
             raise
+        except StepPending:
+            return ReconciledOutcome(NOT_DONE)
         except StorageError as refusal:
             return ReconciledOutcome(NOT_DONE, error=refusal)
 

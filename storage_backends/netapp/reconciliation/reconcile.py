@@ -41,6 +41,8 @@ class InDoubtChange:
     journal: Journal
     #: How the filer's job ended; None if its uuid was not recorded.
     job: JobResult | None = None
+    #: Has so much time passed since the recorded step was sent that it cannot arrive any more?
+    is_quiet: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,6 +59,11 @@ class InDoubtChange:
         """Did the recorded step certainly take effect?"""
         is_answered = bool(self.fact("answered"))  # By the answer to the change itself, without a job.
         return is_answered or (self.job is not None and self.job.end is OntapJobState.SUCCESS)
+
+    @property
+    def may_arrive(self) -> bool:
+        """May the request of the recorded step still take effect?"""
+        return not (self.is_quiet or self.applied)
 
     @property
     def refused_by_snapshot_limit(self) -> bool:
@@ -98,7 +105,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         is_quiet = time.monotonic() >= quiet_at
         running = () if lost.applied else jobs.unfinished_jobs(client, lost.fact("url"), journal=lost.journal)
         if not running:
-            result = _run_probe(probe, lost)
+            result = _run_probe(probe, replace(lost, is_quiet=is_quiet))
             if result.outcome is NOT_DONE and result.error is None and lost.applied:
                 # The filer reports it as done, but does not show it yet.
                 result = ReconciledOutcome(UNKNOWN)
@@ -144,7 +151,7 @@ def _with_job(client: OntapClient, lost: InDoubtChange, uuid: str) -> InDoubtCha
         missing = NoSuchSnapshot if lost.operation == "delete_snapshot" else NoSuchVolume
         gone = missing("It is not there (any more).", backend_error=ended.error.backend_error)
         ended = replace(ended, error=gone)
-    return InDoubtChange(lost.operation, lost.arguments, lost.recorded, lost.journal, ended)
+    return replace(lost, job=ended)
 
 
 def _run_probe(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:

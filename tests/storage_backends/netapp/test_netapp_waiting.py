@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from storage_backends.base import Outcome, ReconciledOutcome
-from storage_backends.errors import NotFound, StorageError
+from storage_backends.errors import NotFound, OutcomeUnclear, StorageError
 from storage_backends.journal import InMemoryJournal, JournalState
 from storage_backends.netapp.ontap.error_codes import Translator
 from storage_backends.netapp.ontap.responses import OntapError
 from storage_backends.netapp.reconciliation import reconcile
+from tests.ontap_simulator import Kind, Simulator
+from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
+from tests.storage_backends.netapp.concurrent_changes import before_each
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 class _Filer:
@@ -116,3 +120,32 @@ def test_a_snapshot_that_was_refused_for_room_is_completed_where_purging_is_allo
     lost = reconcile.InDoubtChange("x", {"purge_old_if_needed": may_purge}, recorded, waiting)
     filer: Any = _Filer({"state": "failure", "code": 525062})
     assert reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("change", "patches_before"),
+    [
+        ("create in three steps", 0),
+        ("create in three steps", 1),
+        ("clone with its own", 0),
+        ("update in two steps", 1),
+        ("restrict", 1),
+        ("reinstate", 1),
+    ],
+)
+def test_a_later_step_is_not_repeated_while_its_request_may_arrive(
+    change: str, patches_before: int, waiting: _Waiting, ontap: Simulator
+) -> None:
+    """It could arrive after the next change of the same volume, and undo that."""
+    furnish(ontap)
+    backend = open_backend(ontap, timeout_s=30.0)
+    ontap.fault(Kind.DROP, method="PATCH", after=patches_before)
+    _, error, lost = attempt(backend, change)
+    assert isinstance(error, OutcomeUnclear)
+    sent_after_s: list[float] = []
+    before_each(ontap, lambda request: sent_after_s.append(waiting.now_s - 1000) if request.method == "PATCH" else None)
+
+    result = backend.reconcile(*CHANGES[change], lost.state(age_s=30.0), journal=waiting)
+
+    assert result.outcome is Outcome.DONE
+    assert sent_after_s[0] == pytest.approx(3, abs=0.9)
