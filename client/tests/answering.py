@@ -13,6 +13,8 @@ from storage_api_client.models import JobRecord
 from storage_api_client.protocol.messages import Emit, Ended, Pause, ReadChunk, Request, advance
 
 _ENDED = JOB | {"state": "succeeded", "done": True, "result": {"value": {}}}
+#: With characters that a path has only in escaped form.
+NAME = "a b?#%"
 _HEADERS = ("Prefer", "Cache-Control", "Last-Event-ID", "Callback-URL", "Authorization")
 
 
@@ -44,6 +46,8 @@ class Answering:
         headers.append(request.headers.get("Idempotency-Key") == "idempotency_key")
         line = (request.method, request.path, request.query, request.body)
         self.sent.append((*line, headers, round(request.limit_s)))
+        if request.path == "/conf/roles":
+            return answer(200, [NAME])
         if request.method == "GET":
             is_job = request.path.startswith("/v4/jobs/") and not request.path.endswith("/result")
             return answer(200, _ENDED if is_job else [])

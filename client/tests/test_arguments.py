@@ -10,10 +10,11 @@ from typing import Any, get_type_hints
 import pytest
 from typing_extensions import get_overloads
 
-from answering import parts
-from flows import JOB
+from answering import NAME, parts
+from flows import JOB, REFUSED, run
 from storage_api_client.blocking.batch import Batch
 from storage_api_client.blocking.job import Job
+from storage_api_client.errors import Unavailable
 from storage_api_client.models import JobRecord, Lock
 from storage_api_client.operations import jobs, settings
 from storage_api_client.operations.batches import BatchMembers
@@ -79,12 +80,32 @@ def test_no_argument_is_lost(label: str) -> None:
     chosen = {name: _OTHERS.get(name, name) for name in others}
     chosen |= {name: f"{_OTHERS.get(name, name)}2" for name in needed if name not in ("order", "where", "rules")}
     assert [name for name, value in chosen.items() if sent_by(label, {name: value}) == without] == []
+    if "wait" in chosen:
+        at_once = sent_by(label, {"wait": False})
+        chosen = {name: value for name, value in chosen.items() if name not in ("wait", "on_progress")}
+        assert [name for name in chosen if sent_by(label, {"wait": False, name: chosen[name]}) == at_once] == []
+
+
+@pytest.mark.parametrize("label", methods())
+def test_names_are_escaped_in_paths(label: str) -> None:
+    needed = [name for name in needed_and_other(methods()[label])[0] if name not in ("order", "where", "rules")]
+    # Without an argument, names come from the service.
+    for chosen in ({}, *({name: NAME} for name in needed)):
+        paths = [path for _, path, *_ in sent_by(label, chosen)]
+        assert [path for path in paths if not re.fullmatch(r"([\w/.-]|%[0-9A-F]{2})+", path, re.ASCII)] == []
 
 
 @pytest.mark.parametrize("label", sorted(methods().keys() - _AT_ONCE))
 def test_every_call_has_the_time_of_its_client(label: str) -> None:
     # Each of its requests, with a second for the answer's way.
     assert max(limit_s for *_, limit_s in sent_by(label, {}, timeout=9.0)) <= 10 < sent_by(label, {})[0][-1]
+
+
+def test_events_wait_for_a_service_that_is_away_for_the_time_of_the_client() -> None:
+    driver, by_name = parts(timeout=0.0)
+    driver.iterate = lambda flow: flow  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        run(by_name["client"].events(), REFUSED)
 
 
 @pytest.mark.parametrize("label", methods())

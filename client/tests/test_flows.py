@@ -105,6 +105,7 @@ class TestChanging:
     def test_a_key_that_no_header_can_hold_is_refused_before_anything_is_sent(self, key: str) -> None:
         with pytest.raises(Refused, match="idempotency key must be 1 to 255"):
             self.perform(idempotency_key=key)
+        assert self.perform(answer(200), idempotency_key="k" * 255)[1][0].headers["Idempotency-Key"] == "k" * 255
 
     def test_what_is_watched_is_known_soon(self) -> None:
         seen: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -43,6 +43,15 @@ def test_an_object_is_a_model(model: type[Model], name: str) -> None:
     is_list = get_type_hints(model)[name] not in (kind, kind | None)
     value = getattr(model.of({name: [{"x": 1}] if is_list else {"x": 1}}), name)
     assert (value[0] if is_list else value) == kind.of({"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(model, name) for model in _MODELS for name, hint in get_type_hints(model).items() if get_origin(hint) is tuple],
+)
+def test_a_list_is_a_tuple(model: type[Model], name: str) -> None:
+    assert isinstance(getattr(model.of({name: []}), name), tuple)
+    assert getattr(model.of({}), name) == ()
 
 
 @pytest.mark.parametrize("model", _MODELS)

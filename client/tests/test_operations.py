@@ -15,6 +15,7 @@ from storage_api_client.errors import (
     NotFound,
     OutcomeUnknown,
     Refused,
+    StillRunning,
     Unavailable,
 )
 from storage_api_client.models import JobRecord
@@ -145,6 +146,13 @@ class TestBatches:
             run(flow, answer(202, JOB), LOST)
         assert failure.value.job is not None
         assert failure.value.job.id == "1"
+
+    def test_one_that_is_still_running_is_known_as_it_was_last(self) -> None:
+        flow = run_batch(Context(), Change("POST", "/v4/batches", lambda body: body, {}), Options(0))
+        with pytest.raises(StillRunning) as failure:
+            run(flow, answer(202, JOB | {"state": "queued"}), answer(200, JOB))
+        assert failure.value.job is not None
+        assert failure.value.job.state == "running"
 
     def test_one_without_a_result_ends_too(self) -> None:
         ended = answer(200, JOB | {"done": True, "state": "succeeded"})
