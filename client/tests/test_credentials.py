@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -216,6 +218,8 @@ class TestProvider:
         request = oauth.authorization_request(self.provider, "http://127.0.0.1:7/callback")
         query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
         assert query["code_challenge_method"] == "S256"
+        digest = hashlib.sha256(request.verifier.encode()).digest()
+        assert query["code_challenge"] == base64.urlsafe_b64encode(digest).decode().rstrip("=")
         assert (query["client_id"], query["audience"], query["response_type"]) == ("c", "a", "code")
         good = {"state": query["state"], "code": "x", "iss": ISSUER}
         entry, (sent,), _ = run(oauth.exchange_code(self.provider, request, good), answer(200, {"access_token": "t"}))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import urllib.request
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+import pytest
 
 from storage_api_client.sign_in.loopback import LoopbackServer
 
@@ -22,3 +25,17 @@ def test_a_connection_that_says_nothing_does_not_keep_the_answer_away() -> None:
             browser.start()
             assert server.wait(20) == {"code": "c", "state": "s"}
             browser.join()
+
+
+@pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])
+def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[str, str]) -> None:
+    answers: list[dict[str, str] | None] = []
+    with LoopbackServer() as server:
+        waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
+        waiting.start()
+        # Other machines cannot send it an answer.
+        assert server._server.server_address[0] == "127.0.0.1"
+        addresses = ("", "?state=s", f"/other?{urlencode(answer)}", f"?{urlencode(answer)}")
+        statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
+        waiting.join(20)
+    assert (statuses, answers) == ([404, 404, 404, 200], [answer])

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from threading import Barrier
 from unittest.mock import Mock
-from urllib.parse import urlencode
 
-import httpx
 import pytest
 
 from storage_api_client.addresses import checked_url, is_loopback, resolve
@@ -33,7 +30,7 @@ from storage_api_client.errors import (
 )
 from storage_api_client.models import Problem
 from storage_api_client.operations.paths import conditions, path, selection, where_text
-from storage_api_client.sign_in.loopback import LoopbackServer
+from storage_api_client.sign_in.static_credentials import StaticCredentials
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
 from storage_api_client.times import format_time, parse_since, parse_time
 
@@ -230,6 +227,7 @@ def test_where_a_request_goes() -> None:
     assert resolve("https://s.example", "/v4/jobs") == "https://s.example/v4/jobs"
     assert resolve("https://s.example/below", "/v4/jobs") == "https://s.example/below/v4/jobs"
     assert resolve("https://s.example/below", "/below/v4/jobs") == "https://s.example/below/v4/jobs"
+    assert resolve("https://s.example/v", "/v4/jobs") == "https://s.example/v/v4/jobs"
     assert resolve("https://s.example", "https://login.example/token") == "https://login.example/token"
     local = ("http://127.0.0.1:1", "http://[::1]:1", "http://localhost", "http://api.localhost")
     assert [is_loopback(url) for url in local] == [True] * 4
@@ -280,16 +278,9 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
     assert service_settings.find().url == "https://of-profile"
     monkeypatch.setenv("STORAGE_API_URL", "https://of-environment")
     assert service_settings.find().url == "https://of-environment"
-    assert service_settings.find("https://of-option/").url == "https://of-option"
-
-
-@pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])
-def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[str, str]) -> None:
-    answers: list[dict[str, str] | None] = []
-    with LoopbackServer() as server:
-        waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
-        waiting.start()
-        addresses = ("", "?state=s", f"?{urlencode(answer)}")
-        statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
-        waiting.join(20)
-    assert (statuses, answers) == ([404, 404, 200], [answer])
+    # What is stored for another address of the same profile is not sent there.
+    CredentialsFile().store({"profile": "default", "url": "https://of-environment", "kind": "basic"})
+    for url in (None, "https://of-option/"):
+        found = service_settings.find(url)
+        assert (found.url, found.entry is None) == ("https://of-option" if url else "https://of-environment", bool(url))
+        assert isinstance(found.credentials, StaticCredentials) is not bool(url)
