@@ -46,6 +46,10 @@ def test_a_retry_that_is_interrupted_says_how_to_go_on(capsys: Any) -> None:
     out, err = capsys.readouterr()
     assert out == "8\n"
     assert f"storage-api job retry 7 --idempotency-key {state.key}:" in err
+    # What has been accepted needs no key any more.
+    accepted = Offline(api=Mock(**{"jobs.retry.return_value": JobRecord(id="8", raw={"id": "8"})}))
+    command_line().main(["job", "retry", "6"], obj=accepted, standalone_mode=False)
+    assert accepted.key is None
 
 
 @pytest.mark.parametrize("words", [("1", "2"), ("--volume", "v", "--yes")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import click
@@ -34,17 +35,26 @@ def test_every_command_that_asks_is_tried() -> None:
     assert {" ".join(words.split()[:2]) for words in _ASKING} == _with_yes(command_line())
 
 
+@pytest.mark.parametrize(
+    ("is_terminal", "says_yes", "status"),
+    [(False, True, ExitStatus.USAGE), (True, False, ExitStatus.FAILED), (True, True, None)],
+)
 @pytest.mark.parametrize("words", _ASKING)
-def test_where_nobody_is_there_to_ask_nothing_is_done(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", Mock(isatty=Mock(return_value=False)))
+def test_only_what_is_answered_with_yes_is_done(
+    words: str, is_terminal: bool, says_yes: bool, status: ExitStatus | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Mock(isatty=Mock(return_value=is_terminal)))
+    monkeypatch.setattr("click.confirm", Mock(return_value=says_yes))
     state = Offline(output="name")
     state.api.subsystem.return_value.volumes.configure_mock(
         **{"snapshots.return_value": (), "get_snapshot.return_value": Snapshot("x")}
     )
-    with pytest.raises(Stop) as end:
+    for what in ("cancel", "retry"):
+        getattr(state.api.jobs, f"{what}_all").return_value = BulkResult((), ())
+    with nullcontext() if status is None else pytest.raises(Stop) as end:
         command_line().main(shlex.split(words), obj=state, standalone_mode=False)
-    assert end.value.status is ExitStatus.USAGE
-    assert _ASKING[words] not in {call[0] for call in state.api.mock_calls}
+    assert getattr(end, "value", Stop(ExitStatus.DONE)).status is (status or ExitStatus.DONE)
+    assert (_ASKING[words] in {call[0] for call in state.api.mock_calls}) is (status is None)
 
 
 @pytest.mark.parametrize("what", ["cancel", "retry"])

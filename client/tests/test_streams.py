@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from storage_api_client.cli.main import main
 from storage_api_client.cli.output import write
 from storage_api_client.cli.program import _status_without_readers
 from storage_api_client.cli.state import Stop
-from storage_api_client.cli.streams import prepare_streams
+from storage_api_client.cli.streams import is_unicode, prepare_streams
 from storage_api_client.errors import NotFound
 from storage_api_client.models import Problem
 
@@ -105,6 +106,15 @@ def test_letters_that_the_encoding_lacks_are_no_mistake(format_: str, monkeypatc
         assert yaml.safe_load(text) == [{"name": "db1", "comment": "caf\xe9 日本"}]
     else:
         assert "caf\xe9 ??" in text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "is_one"),
+    [("utf-8", True), ("UTF-8", True), ("utf8", True), ("U8", True), ("utf-16", True), ("latin-1", False),
+     ("ascii", False), (None, True)],
+)  # fmt: skip
+def test_an_encoding_of_unicode_is_known_by_each_of_its_names(encoding: str | None, is_one: bool) -> None:
+    assert is_unicode(Mock(encoding=encoding)) is is_one
 
 
 def test_sigterm_is_an_interrupt(monkeypatch: Any) -> None:

@@ -6,14 +6,16 @@ import pickle
 from datetime import datetime
 from time import tzset
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from storage_api_client import errors
+from storage_api_client.cli import progress
 from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.failures import explain
 from storage_api_client.cli.output import for_people, name_of, value_at, write
-from storage_api_client.cli.progress import Reporter, describe
+from storage_api_client.cli.progress import Bars, Reporter, describe
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.times import format_time, parse_since
@@ -46,6 +48,29 @@ def test_a_line_is_written_when_something_has_changed(capsys: pytest.CaptureFixt
     for job in (running, running, running | {"state": "succeeded", "done": True}):
         reporter.show(JobRecord.of(job))
     assert capsys.readouterr().err.splitlines() == ["1  o: running (2 of 9 steps)", "1  o: succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("job", "total", "completed"),
+    [
+        ({"state": "running"}, None, 0),
+        ({"state": "running", "progress": {"percent": 40}}, 100, 40),
+        ({"state": "running", "progress": {"percent": 0}}, 100, 0),
+        ({"state": "failed", "done": True, "progress": {"percent": 40}}, 100, 100),
+        ({"state": "succeeded", "done": True}, 100, 100),
+    ],
+)
+def test_a_bar_is_as_long_as_the_job_is_far(
+    job: dict[str, Any], total: int | None, completed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Mock()
+    monkeypatch.setattr(progress, "_bars", Mock(return_value=drawn))
+    bars = Bars()
+    for id_ in ("1", "2", "1"):
+        bars.show(JobRecord.of({"id": id_, "operation": "create_lock"} | job))
+    bars.close()
+    assert (drawn.start.call_count, drawn.add_task.call_count, drawn.stop.call_count) == (1, 2, 1)
+    assert [(each["total"], each["completed"]) for _, each in drawn.update.call_args_list] == [(total, completed)] * 3
 
 
 @pytest.mark.parametrize(

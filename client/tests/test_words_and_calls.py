@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import ANY, Mock
 
+import click
 import pytest
 
 from storage_api_client.cli.program import command_line
@@ -134,6 +135,21 @@ def offline() -> Offline:
     )  # fmt: skip
     answers["order.side_effect"] = lambda *_, wait, **__: () if wait else Mock()
     return Offline(output="name", api=Mock(**answers))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "snapshot create s n", "snapshot create s v n m", "snapshot create s v n --where name=a*", "job cancel",
+        "job retry", "job cancel 7 --volume v", "job retry 7 --state failed", "volume update s v",
+        "volume clone s v --from w", "volume clone s v --from @x", "volume clone s v --from w@",
+        "job list --since yesterday", "job cancel --until yesterday", "volume create s v --size 1XB",
+    ],
+)  # fmt: skip
+def test_what_is_not_clear_is_a_mistake_of_usage_and_nothing_is_sent(offline: Offline, words: str) -> None:
+    with pytest.raises(click.UsageError):
+        command_line().main(shlex.split(words), obj=offline, standalone_mode=False)
+    assert offline.api.mock_calls == []
 
 
 @pytest.mark.parametrize("words", READS)
