@@ -46,6 +46,15 @@ def test_this_machine_is_asked_without_a_proxy(kind: type[Driver | AsyncDriver])
     assert kind("http://storage.example.org")._http.trust_env is True
 
 
+def test_what_is_no_address_is_named() -> None:
+    """An identity provider may say so of itself."""
+    driver = Driver("http://127.0.0.1:9")
+    with pytest.raises(ConnectionLost, match=r"^https://login\.example:x is no address") as lost:
+        driver.run(send(Request("POST", "https://login.example:x/token", form={"a": "b"})))
+    assert (lost.value.sent, lost.value.permanent) == (False, True)
+    driver.close()
+
+
 def test_what_does_not_answer_is_named() -> None:
     """An identity provider is not the service."""
     with socket.socket() as first, socket.socket() as second:

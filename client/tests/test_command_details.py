@@ -74,7 +74,8 @@ def test_a_service_that_cannot_be_reached_is_an_error_of_the_package() -> None:
 
 def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
     page = {"content-type": "text/html"}
-    for answered in (Response(502, page, b"<html>"), Response(503, {}), Response(200, page, b"<html>")):
+    foreign = [Response(200, {"content-type": "application/json"}, body) for body in (b"[]", b'"OK"', b"null", b"1")]
+    for answered in (Response(502, page, b"<html>"), Response(503, {}), Response(200, page, b"<html>"), *foreign):
         assert run(readiness(Context()), answered)[0] == (False, None)
     for status, is_ready in ((200, True), (503, False)):
         assert run(readiness(Context()), answer(status, {"status": "x"}))[0] == (is_ready, {"status": "x"})

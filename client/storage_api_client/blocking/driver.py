@@ -83,7 +83,7 @@ class Driver:
             reply = self._reply(command, stream)
         except ConnectionLost as error:
             return fail(flow, error)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return fail(flow, lost(error, _origin_of(command, self.url)))
         return advance(flow, reply)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -82,6 +83,8 @@ def readiness(context: Context) -> Flow[tuple[bool, Any]]:
     try:
         document = response.json()
     except ValueError:
+        document = None
+    if not isinstance(document, Mapping):
         return False, None
     return response.status < 300, document  # noqa: PLR2004 - a success
 

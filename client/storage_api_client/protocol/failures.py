@@ -11,7 +11,7 @@ from storage_api_client.protocol.messages import ConnectionLost
 
 _NOT_SENT = (
     httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
+    httpx.LocalProtocolError, httpx.InvalidURL,
 )  # fmt: skip
 _PERMANENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ssl.SSLCertVerificationError)
 
@@ -41,4 +41,6 @@ def _sentence(causes: list[BaseException], url: str) -> str:
             return f"Nobody answers at {url} (connection refused)"
         if isinstance(cause, TimeoutError | httpx.TimeoutException):
             return f"{url} does not answer in time"
+        if isinstance(cause, httpx.InvalidURL):
+            return f"{url} is no address ({cause})"
     return f"The connection to {url} was lost ({str(causes[0]) or type(causes[0]).__name__})"
