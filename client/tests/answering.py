@@ -47,7 +47,7 @@ class Answering:
         line = (request.method, request.path, request.query, request.body)
         self.sent.append((*line, headers, round(request.limit_s)))
         if request.path == "/conf/roles":
-            return answer(200, [NAME])
+            return answer(200, [NAME, "r"])
         if request.method == "GET":
             is_job = request.path.startswith("/v4/jobs/") and not request.path.endswith("/result")
             return answer(200, _ENDED if is_job else [])

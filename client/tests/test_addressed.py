@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import socket
 
-import httpx
 import pytest
 
 from storage_api_client.aio.driver import AsyncDriver
 from storage_api_client.blocking.driver import Driver
-from storage_api_client.protocol.messages import ConnectionLost, Flow, OpenStream, Request, Send, send
+from storage_api_client.protocol.messages import ConnectionLost, Request, send
 
 
 @pytest.mark.parametrize("kind", [Driver, AsyncDriver])
 def test_a_redirect_is_an_answer(kind: type[Driver | AsyncDriver]) -> None:
     """Nor are credentials sent to where it leads."""
     assert kind("https://storage.example.org")._http.follow_redirects is False
-
-
-def test_the_time_of_a_request_is_for_each_step_and_that_of_a_stream_for_its_silence() -> None:
-    limits: list[dict[str, float]] = []
-
-    def respond(request: httpx.Request) -> httpx.Response:
-        limits.append(request.extensions["timeout"])
-        return httpx.Response(200)
-
-    def flow() -> Flow[None]:
-        yield Send(Request("GET", "/", limit_s=3))
-        yield Send(Request("GET", "/", limit_s=30))
-        yield OpenStream(Request("GET", "/", limit_s=30), 45)
-
-    driver = Driver("http://127.0.0.1:9")
-    driver._http = httpx.Client(transport=httpx.MockTransport(respond))
-    assert list(driver.iterate(flow())) == []
-    assert limits == [
-        {"connect": 3, "read": 3, "write": 3, "pool": 3},
-        {"connect": 5, "read": 30, "write": 30, "pool": 30},
-        {"connect": 5, "read": 45, "write": 30, "pool": 30},
-    ]
 
 
 @pytest.mark.parametrize("kind", [Driver, AsyncDriver])

@@ -136,6 +136,11 @@ def test_each_question_about_the_service_is_asked_where_it_is_answered(label: st
     assert [line[:2] for line in sent_by(f"client.{label}", {})] == [("GET", path)]
 
 
+def test_the_groups_of_each_role_are_requested() -> None:
+    paths = [path for _, path, *_ in sent_by("client.all_roles", {})]
+    assert paths == ["/conf/roles", "/conf/roles/a%20b%3F%23%25/egroups", "/conf/roles/r/egroups"]
+
+
 @pytest.mark.parametrize("name", ["refresh", "ended", "cancel", "retry"])
 def test_a_job_leads_to_the_same_kind_of_result_after_each_method(name: str) -> None:
     job = Job.bound(JobRecord.of(JOB), parts()[1]["job"]._executor, Lock.of)

@@ -77,6 +77,12 @@ def test_a_connection_that_ends_in_an_event_is_gone_on_with_after_the_last_whole
     assert listening.last_ids == ["0", "5", "9"]
 
 
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    """A name on a storage system may have them."""
+    listening = Listening(OPEN, b'id: 1\nevent: job\ndata: {"id": "j", "target": "\xff"}\n\n')
+    assert [event.job and event.job.target for event in listening.emitted] == ["\N{REPLACEMENT CHARACTER}"]
+
+
 def test_however_long_ago_it_began_a_stream_with_news_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time limit is that of a service that is away, not that of the stream."""
     monkeypatch.setattr("storage_api_client.protocol.deadlines.time.monotonic", count(0, 100).__next__)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from unittest.mock import call, patch
+from unittest.mock import AsyncMock, Mock, call, patch
 
 import pytest
 
@@ -22,6 +24,16 @@ _KINDS = pytest.mark.parametrize(
 )
 
 
+async def _used(client: Client | AsyncClient) -> None:
+    """Use a client in its ``with`` block."""
+    if isinstance(client, Client):
+        with client as entered:
+            assert entered is client
+        return
+    async with client as also_entered:
+        assert also_entered is client
+
+
 @_KINDS
 def test_every_argument_is_used(kind: type[Client | AsyncClient], driver: str) -> None:
     credentials, url = Anonymous(), "http://127.0.0.1:9"
@@ -29,6 +41,9 @@ def test_every_argument_is_used(kind: type[Client | AsyncClient], driver: str) -
         client = kind(f"{url}/", credentials=credentials, timeout=3.5, ca_file="/ca.pem", notify=print)
         arguments: list[dict[str, Any]] = [{"token": "t"}, {"basic": ("u", "p")}, {}]
         contexts = [kind(url, **each)._executor.context for each in arguments]
+        close = made.return_value.aclose = made.return_value.close = AsyncMock() if kind is AsyncClient else Mock()
+        asyncio.run(_used(client))
+    close.assert_called_once_with()
     assert made.call_args_list == [call(url, "/ca.pem"), *[call(url, None)] * 3]
     context = client._executor.context
     assert (context.credentials, context.notify, client._executor.timeout) == (credentials, print, 3.5)
@@ -68,3 +83,27 @@ def test_each_member_of_a_profile_has_its_type(name: str, tmp_path: Path, monkey
     file.write_text(f"[profiles.p]\n{name} = {wrong}\n")
     with pytest.raises(ConfigurationError, match=f"{name} of \\[profiles.p\\] must be a"):
         read_profile("p")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        ("[profiles", "cannot be read"),
+        ("profiles = 1", "write profiles as"),
+        ("default_profile = 1", "write profiles as"),
+        ("[profiles]\np = 1", "must be a table"),
+        ("[profiles.p]\ntoken = 't'", "has 'token'; it may have audience, ca_file"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named(
+    text: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "storage-api" / "config.toml"
+    file.mkdir(parents=True)
+    if text is not None:
+        file.rmdir()
+        file.write_text(text)
+    with pytest.raises(ConfigurationError, match=f"{re.escape(str(file))}.*{words}"):
+        read_profile(None if text == "default_profile = 1" else "p")

@@ -59,4 +59,6 @@ def test_what_the_service_does_not_say_is_nothing(model: type[Model]) -> None:
     """Nor is it true: what may be sent again, say."""
     said = {field.name: getattr(model.of({}), field.name) for field in dataclasses.fields(model)}
     assert said
+    # A member of this name takes nothing away.
+    assert (model.of({"raw": 1}).raw, model.of({"raw": 1, "x": 2}).more) == ({"raw": 1}, {"x": 2})
     assert {name: value for name, value in said.items() if value} in ({}, {"type": "about:blank"})

@@ -270,17 +270,24 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
     for name in ("STORAGE_API_URL", "STORAGE_API_TOKEN", "STORAGE_API_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     assert service_settings.find().url == "http://127.0.0.1:9"
+    # Else where one has signed in last, of the profile that is named: by an option first.
+    for url in ("https://first", "https://last"):
+        CredentialsFile().store({"profile": "test", "url": url, "kind": "basic"})
+    monkeypatch.setenv("STORAGE_API_PROFILE", "other")
+    assert service_settings.find(profile="test").url == "https://last"
+    monkeypatch.setenv("STORAGE_API_PROFILE", "test")
+    assert service_settings.find().url == "https://last"
+    monkeypatch.delenv("STORAGE_API_PROFILE")
     # Whoever names a profile does not mean whatever runs here.
     with pytest.raises(ConfigurationError, match="Which service"):
         service_settings.find(profile="production")
-    (tmp_path / "storage-api").mkdir()
     (tmp_path / "storage-api" / "config.toml").write_text('[profiles.default]\nurl = "https://of-profile"\n')
     assert service_settings.find().url == "https://of-profile"
     monkeypatch.setenv("STORAGE_API_URL", "https://of-environment")
     assert service_settings.find().url == "https://of-environment"
     # What is stored for another address of the same profile is not sent there.
     CredentialsFile().store({"profile": "default", "url": "https://of-environment", "kind": "basic"})
-    for url in (None, "https://of-option/"):
-        found = service_settings.find(url)
-        assert (found.url, found.entry is None) == ("https://of-option" if url else "https://of-environment", bool(url))
-        assert isinstance(found.credentials, StaticCredentials) is not bool(url)
+    for option, is_stored in ((None, True), ("https://of-option/", False)):
+        service = service_settings.find(option)
+        assert service.url == ("https://of-environment" if is_stored else "https://of-option")
+        assert (service.entry is not None, isinstance(service.credentials, StaticCredentials)) == (is_stored, is_stored)
