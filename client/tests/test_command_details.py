@@ -12,19 +12,19 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from flows import LOST, answer, problem, run
-from offline import call, stop
+from offline import Offline, call, stop
 from storage_api_client.cli import login
 from storage_api_client.cli.commands.jobs import _follow
 from storage_api_client.cli.exit_status import ExitStatus
-from storage_api_client.cli.program import _failed, _interrupted
-from storage_api_client.cli.state import State, Stop
+from storage_api_client.cli.program import _failed, _interrupted, command_line
+from storage_api_client.cli.state import ChangeCommand, State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
-from storage_api_client.errors import NotFound, Unavailable
+from storage_api_client.errors import NotAuthorised, NotFound, Refused, Unavailable
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import Event
 from storage_api_client.models.resources import Snapshot
-from storage_api_client.operations.service import is_alive, metrics, readiness
+from storage_api_client.operations.service import end_sessions, is_alive, metrics, readiness
 from storage_api_client.protocol.messages import ConnectionLost, Response
 from storage_api_client.protocol.retries import Context
 
@@ -48,6 +48,8 @@ def test_events_are_lines_until_there_are_enough(capsys: Any) -> None:
     assert [line.split()[-1] for line in out.splitlines()] == ["already-exists"] * 2
     assert "missed (gap)" in err
     assert next(left).id == "4"
+    call(Mock(**{"events.return_value": [Event("5", "job", failed)]}), "events", "-o", "json")
+    assert json.loads(capsys.readouterr().out) == {"id": "5", "job": failed.raw}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,13 @@ def test_a_service_that_cannot_be_reached_is_an_error_of_the_package() -> None:
             run(probe(Context()), LOST)
     with pytest.raises(NotFound):
         run(metrics(Context()), problem(404, "not-found"))
+    with pytest.raises(Refused, match="leads to /login"):
+        run(metrics(Context()), Response(302, {"location": "/login"}))
+
+
+def test_how_many_sessions_were_ended_is_what_the_service_says() -> None:
+    ended, (sent,), _ = run(end_sessions(Context(), "ann", 9), answer(200, {"ended": 3}))
+    assert (ended, sent.method, sent.path) == (3, "POST", "/conf/sessions/ann/end")
 
 
 def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
@@ -120,8 +129,50 @@ def test_a_lost_connection_is_a_service_that_is_away(capsys: Any) -> None:
 @pytest.mark.parametrize(("wanted", "timeout"), [(None, 7.0), (0.0, 0.0), (3.0, 3.0)])
 def test_a_call_has_the_time_of_its_option_or_of_the_profile(wanted: float | None, timeout: float) -> None:
     profile = SimpleNamespace(timeout=7.0)
-    service: Any = SimpleNamespace(url="http://s", profile=profile, credentials=None, ca_file=None)
-    assert State(_found=service)._client_options(wanted)["timeout"] == timeout
+    service: Any = SimpleNamespace(url="http://s", profile=profile, credentials="c", ca_file="/ca.pem")
+    state = State(_found=service)
+    expected = {"timeout": timeout, "credentials": "c", "ca_file": "/ca.pem", "notify": state.note}
+    assert state._client_options(wanted) == expected
+
+
+def test_a_change_that_is_interrupted_names_its_job_once() -> None:
+    def change(*, on_progress: Any, **_: Any) -> None:
+        on_progress(JobRecord.of(_JOB))
+        on_progress(JobRecord.of(_JOB))
+        raise KeyboardInterrupt
+
+    state = State()
+    with pytest.raises(KeyboardInterrupt):
+        ChangeCommand(state).change(change)
+    assert state.jobs == ["7"]
+
+
+@pytest.mark.parametrize(("output", "text"), [("table", "NAME\nv\n"), ("json", '{"name": "v"}\n'), ("name", "v\n")])
+def test_what_was_made_is_one_line_or_one_object(output: str, text: str, capsys: Any) -> None:
+    State(output=output).show_made({"name": "v"}, ("name",))
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize(("output", "text"), [("table", "7\n"), ("name", "7\n"), ("json", '{"id": "7"}\n')])
+def test_a_change_that_is_not_waited_for_writes_its_job(output: str, text: str, capsys: Any) -> None:
+    change = Mock(return_value=JobRecord.of({"id": "7"}))
+    ChangeCommand(State(output=output), wait=False, key="k").change(change)
+    change.assert_called_once_with(wait=False, timeout=None, idempotency_key="k")
+    assert capsys.readouterr().out == text
+
+
+def test_who_one_is_and_where(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.delenv("STORAGE_API_TOKEN", raising=False)
+    service = Mock(profile=SimpleNamespace(name="p", output=None), entry={"kind": "basic", "user": "ann"})
+    api = Mock(url="http://s", **{"jobs.list.return_value": (), "roles.return_value": ("USER",)})
+    command_line().main(["whoami"], obj=Offline(api=api, output="json", _found=service), standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == {
+        "url": "http://s", "profile": "p", "signed_in": "basic", "user": "ann", "roles": ["USER"],
+    }  # fmt: skip
+    # A role may be that of everybody; jobs are for those who have signed in.
+    api.jobs.list.side_effect = NotAuthorised(Problem(code="unauthenticated"))
+    with pytest.raises(NotAuthorised):
+        call(api, "whoami")
 
 
 def test_a_service_elsewhere_gives_no_session_without_asking() -> None:
@@ -146,20 +197,26 @@ def test_the_name_in_a_token(token: str, name: str) -> None:
 def test_what_was_stored_of_another_user_is_not_kept(tmp_path: Any, monkeypatch: Any) -> None:
     """Their refresh token would sign them in, as soon as the new token has ended."""
     file = CredentialsFile(tmp_path / "credentials.json")
-    file.store({"profile": "p", "url": "http://s", "kind": "oauth", "access_token": "ann's", "refresh_token": "ann's"})
+    before = {"profile": "p", "url": "http://s", "kind": "oauth", "access_token": "ann's", "refresh_token": "ann's"}
+    file.store(before)
     seen: list[Any] = []
+    answers: Any = iter((NotAuthorised(Problem(code="unauthenticated")), [("USER",)]))
 
-    def client(_url: str, *, credentials: Any, ca_file: str | None) -> Any:
-        seen.extend([run(credentials.headers())[0], run(credentials.renew())[0], ca_file])
-        return nullcontext(Mock(**{"roles.return_value": ("USER",)}))
+    def client(url: str, *, credentials: Any, ca_file: str | None) -> Any:
+        seen.extend([url, run(credentials.headers())[0], run(credentials.renew())[0], ca_file])
+        return nullcontext(Mock(**{"roles.side_effect": next(answers)}))
 
     monkeypatch.setattr(login, "CredentialsFile", Mock(return_value=file))
     monkeypatch.setattr(login, "Client", client)
-    state = State(_found=Mock(url="http://s", profile=SimpleNamespace(name="p"), ca_file=None))
+    state = State(_found=Mock(url="http://s", profile=SimpleNamespace(name="p"), ca_file="/ca.pem"))
+    # What the service refuses is not stored.
+    with pytest.raises(NotAuthorised):
+        login._keep(state, {"kind": "oauth", "access_token": "bob's"})
+    assert file.find("p", "http://s") == before
     login._keep(state, {"kind": "oauth", "access_token": "bob's"})
     assert file.find("p", "http://s") == {"profile": "p", "url": "http://s", "kind": "oauth", "access_token": "bob's"}
     # Nor is the new token checked by means of theirs.
-    assert seen == [{"Authorization": "Bearer bob's"}, False, None]
+    assert seen == ["http://s", {"Authorization": "Bearer bob's"}, False, "/ca.pem"] * 2
 
 
 def test_signing_out_ends_a_session_at_the_service(monkeypatch: Any) -> None:

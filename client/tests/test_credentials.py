@@ -18,7 +18,7 @@ from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.errors import NotAuthorised
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.events import events
-from storage_api_client.protocol.messages import ConnectionLost, Flow, Request, Response
+from storage_api_client.protocol.messages import ConnectionLost, Ended, Flow, Pause, Request, Response, Send, advance
 from storage_api_client.protocol.retries import Context, checked, send_with_retries
 from storage_api_client.sign_in import oauth
 from storage_api_client.sign_in.oauth import OAuthError, Provider
@@ -168,6 +168,17 @@ class TestStored:
         assert run(credentials.renew())[::2] == (False, [])
         assert file.find("p", "u") is None
 
+    def test_one_renews_at_a_time(self, tmp_path: Path) -> None:
+        first, file = self.stored(tmp_path)
+        second = stored_credentials(ENTRY, file)
+        renewing = first.renew()
+        assert isinstance(advance(renewing), Send)
+        waiting = second.renew()
+        assert isinstance(advance(waiting), Pause)
+        assert advance(renewing, answer(200, NEW)) == Ended(True)
+        assert advance(waiting) == Ended(True)
+        assert run(second.headers())[0] == {"Authorization": "Bearer new"}
+
     def test_the_lock_is_given_back(self, tmp_path: Path) -> None:
         credentials, _ = self.stored(tmp_path)
         for _ in range(2):
@@ -203,7 +214,9 @@ class TestProvider:
 
     def test_it_is_the_one_that_was_named(self) -> None:
         metadata, (sent,), _ = run(oauth.discover(f"{ISSUER}/"), answer(200, METADATA))
-        assert (metadata["issuer"], sent.path) == (ISSUER, f"{ISSUER}/.well-known/openid-configuration")
+        whole = f"{ISSUER}/.well-known/openid-configuration"
+        assert (metadata["issuer"], sent.path) == (ISSUER, whole)
+        assert run(oauth.discover(whole), answer(200, METADATA))[1][0].path == whole
         with pytest.raises(OAuthError, match="check the issuer"):
             run(oauth.discover("https://other.example"), answer(200, METADATA))
 
@@ -211,6 +224,8 @@ class TestProvider:
         said = {"resource": "https://s.example", "authorization_servers": [ISSUER], "client_id": "c"}
         assert run(oauth.get_resource_metadata("https://s.example/"), answer(200, said))[0].issuer == ISSUER
         assert run(oauth.get_resource_metadata("https://s.example"), problem(404, "not-found"))[0].issuer is None
+        none = answer(200, {"resource": "https://s.example", "authorization_servers": []})
+        assert run(oauth.get_resource_metadata("https://s.example"), none)[0].issuer is None
         with pytest.raises(OAuthError, match="use that address"):
             run(oauth.get_resource_metadata("https://t.example"), answer(200, said))
 
@@ -237,6 +252,12 @@ class TestProvider:
             with pytest.raises(OAuthError):
                 run(oauth.exchange_code(self.provider, request, bad))
 
+    def test_an_address_to_sign_in_at_may_have_a_query(self) -> None:
+        for address, sign in ((f"{ISSUER}/a", "?"), (f"{ISSUER}/a?t=1", "&")):
+            provider = Provider({"authorization_endpoint": address}, "c")
+            url = oauth.authorization_request(provider, "http://127.0.0.1:7/callback").url
+            assert url.startswith(f"{address}{sign}response_type=")
+
     def test_the_device_flow_asks_as_often_as_it_may(self) -> None:
         prompts: list[Any] = []
         start = {"device_code": "d", "user_code": "u", "verification_uri": "https://v", "interval": 2}
@@ -251,6 +272,8 @@ class TestProvider:
         with pytest.raises(OAuthError, match="access_denied"):
             run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start),
                 answer(400, {"error": "access_denied"}))  # fmt: skip
+        with pytest.raises(OAuthError, match="in time"):
+            run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start | {"expires_in": 0}))
 
     def test_what_is_kept_renews_it(self) -> None:
         assert oauth.renewal_fields(Provider(METADATA, "c", "secret", "x", "a"), "device_code") == {

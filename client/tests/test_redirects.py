@@ -28,7 +28,9 @@ def test_a_connection_that_says_nothing_does_not_keep_the_answer_away() -> None:
 
 
 @pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])
-def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[str, str]) -> None:
+def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(
+    answer: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     answers: list[dict[str, str] | None] = []
     with LoopbackServer() as server:
         waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
@@ -39,3 +41,12 @@ def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[
         statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
         waiting.join(20)
     assert (statuses, answers) == ([404, 404, 404, 200], [answer])
+    # The code is a secret.
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", urlsplit(server.redirect_uri).port or 0))
+
+
+def test_an_answer_is_not_waited_for_longer_than_wanted() -> None:
+    with LoopbackServer() as server:
+        assert server.wait(0) is None
