@@ -61,7 +61,7 @@ def test_a_table_of_which_a_part_would_be_lost(tmp_path: Path, content: bytes, m
 def test_a_table_may_be_divided_as_the_country_of_the_spreadsheet_has_it(
     delimiter: bytes, name: str, tmp_path: Path
 ) -> None:
-    rows = (b"operation", b"subsystem", b"volume", b"name"), (b"create_snapshot", b"s", b"v", b"pre")
+    rows = (b'"operation"', b'"subsystem"', b"volume", b"name"), (b"create_snapshot", b"s", b"v", b"pre")
     order = _ordered(tmp_path, b"\n".join(delimiter.join(row) for row in rows), name)
     assert [member["path"] for member in order["requests"]] == ["/v4/s/volumes/v/snapshots/pre"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import ANY, Mock
 
 import click
 import pytest
@@ -83,3 +84,32 @@ def test_a_batch_with_a_member_of_unknown_outcome_is_worse_than_one_that_failed(
 
     assert status_of(batch("already-exists", "outcome-unknown")) is ExitStatus.UNKNOWN
     assert status_of(batch("already-exists", "no-such-volume")) is ExitStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("body", "out"),
+    [([], "[]\n"), ([{"a": 1}], '[{"a": 1}]\n'), ({"a": 1}, '{"a": 1}\n'), ({}, "{}\n"), (None, "")],
+)
+def test_a_result_is_written_as_it_is(body: Any, out: str, capsys: Any) -> None:
+    call(Mock(**{"jobs.wait.return_value": body}), "job", "result", "7", "-o", "json")
+    assert capsys.readouterr().out == out
+
+
+def test_jobs_are_retried_also_after_one_whose_answer_was_lost(capsys: Any) -> None:
+    lost = OutcomeUnknown(Problem(code="outcome-unknown"), idempotency_key="k")
+    api = Mock(**{"jobs.retry.side_effect": [lost, JobRecord(id="8", raw={"id": "8"})]})
+    assert stop(api, "job", "retry", "1", "2") is ExitStatus.UNKNOWN
+    out, err = capsys.readouterr()
+    assert (out, "job retry 1 --idempotency-key k:" in err) == ("8\n", True)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_members_are_written_when_their_batch_has_ended(fails: bool, capsys: Any) -> None:
+    results = (MemberResult.of({"job": "8", "status": 201}),)
+    failure = BatchFailed(Problem(code="batch-failed"), None, results)
+    api = Mock(**{"batch_results.side_effect": [failure if fails else results]})
+    state = Offline(api=api, output="json")
+    with pytest.raises(BatchFailed) if fails else nullcontext():
+        command_line().main(["batch", "wait", "7"], obj=state, standalone_mode=False)
+    assert (capsys.readouterr().out, state.jobs) == ('[{"job": "8", "status": 201}]\n', ["7"])
+    api.batch_results.assert_called_once_with("7", on_progress=ANY)

@@ -66,3 +66,4 @@ def test_of_many_jobs_those_that_were_left_make_a_failure(what: str, capsys: pyt
     out, err = capsys.readouterr()
     assert out == "1\n"
     assert "Job 2 was left as it is: job-not-cancellable" in err
+    assert f"1 jobs {'are cancelled' if what == 'cancel' else 'begin anew'}." in err

@@ -15,12 +15,15 @@ from storage_api_client.cli.state import State
 @pytest.mark.parametrize("timeout", [5.0, None])
 def test_the_client_has_the_time_of_the_option(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float | None] = []
+    api = AsyncMock()
 
     @asynccontextmanager
     async def client(_state: State, limit: float | None = None) -> Any:
         limits.append(limit)
-        yield AsyncMock()
+        yield api
 
     monkeypatch.setattr(State, "async_client", client)
-    wait_for(State(), ("1",), timeout)
+    # An id that is named twice is one job.
+    wait_for(State(), ("1", "2", "1"), timeout)
     assert limits == [timeout]
+    assert [call.args for call in api.jobs.get.await_args_list] == [("1",), ("2",)]

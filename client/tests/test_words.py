@@ -16,6 +16,7 @@ from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.failures import explain
 from storage_api_client.cli.output import for_people, name_of, value_at, write
 from storage_api_client.cli.progress import Bars, Reporter, describe
+from storage_api_client.cli.state import State
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.times import format_time, parse_since
@@ -45,9 +46,14 @@ def test_what_a_job_does(job: dict[str, Any], words: str) -> None:
 def test_a_line_is_written_when_something_has_changed(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = Reporter()
     running = {"id": "1", "operation": "o", "state": "running", "progress": {"current": 2, "total": 9, "unit": "steps"}}
-    for job in (running, running, running | {"state": "succeeded", "done": True}):
+    begun = running | {"progress": {"current": 0, "total": 9}}
+    for job in (begun, running, running, running | {"state": "succeeded", "done": True}):
         reporter.show(JobRecord.of(job))
-    assert capsys.readouterr().err.splitlines() == ["1  o: running (2 of 9 steps)", "1  o: succeeded"]
+    assert capsys.readouterr().err.splitlines() == [
+        "1  o: running (0 of 9)",
+        "1  o: running (2 of 9 steps)",
+        "1  o: succeeded",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,19 @@ def test_a_bar_is_as_long_as_the_job_is_far(
     bars.close()
     assert (drawn.start.call_count, drawn.add_task.call_count, drawn.stop.call_count) == (1, 2, 1)
     assert [(each["total"], each["completed"]) for _, each in drawn.update.call_args_list] == [(total, completed)] * 3
+
+
+def test_messages_are_written_above_the_bars_which_are_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, state = Mock(), State()
+    monkeypatch.setattr(progress, "_bars", Mock(return_value=drawn))
+    monkeypatch.setattr("sys.stderr", Mock(isatty=Mock(return_value=True)))
+    with pytest.raises(KeyboardInterrupt), progress.reporting(state) as reporter:
+        reporter.show(JobRecord.of({"id": "1", "operation": "create_lock", "state": "running"}))
+        state.note("[a] text")
+        raise KeyboardInterrupt
+    drawn.console.print.assert_called_once_with("[a] text", markup=False, highlight=False)
+    assert "create lock: running" in drawn.update.call_args.kwargs["description"]
+    drawn.stop.assert_called_once_with()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ _VOLUMES, _POLICIES = "subsystem().volumes", "subsystem().policies"
 #: A command, the method that it calls, and the arguments of that.
 READS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     f"volume list s {_LISTING}": (f"{_VOLUMES}.list", (), _LISTED),
+    f"volume list s --restricted {_LISTING}": (
+        f"{_VOLUMES}.restricted",
+        (),
+        {name: value for name, value in _LISTED.items() if name != "fresh"},
+    ),
     "volume show s v --fresh": (f"{_VOLUMES}.get", ("v",), {"fresh": True}),
     f"snapshot list s v {_LISTING}": (f"{_VOLUMES}.snapshots", ("v",), _LISTED),
     "snapshot show s v n --fresh": (f"{_VOLUMES}.get_snapshot", ("v", "n"), {"fresh": True}),
@@ -131,7 +136,7 @@ def offline() -> Offline:
     answers |= dict.fromkeys(
         ("jobs.list.return_value", "events.return_value",
          *(f"subsystem.return_value.{listing}.return_value" for listing in (
-             "volumes.list", "volumes.snapshots", "volumes.locks", "policies.list"))), (),
+             "volumes.list", "volumes.restricted", "volumes.snapshots", "volumes.locks", "policies.list"))), (),
     )  # fmt: skip
     answers["order.side_effect"] = lambda *_, wait, **__: () if wait else Mock()
     return Offline(output="name", api=Mock(**answers))
@@ -160,7 +165,7 @@ def test_what_is_asked(offline: Offline, words: str) -> None:
 
 @pytest.mark.parametrize("words", CHANGES)
 @pytest.mark.parametrize("wait", [True, False])
-def test_what_is_changed(offline: Offline, words: str, wait: bool, tmp_path: Path) -> None:
+def test_what_is_changed(offline: Offline, words: str, wait: bool, tmp_path: Path, capsys: Any) -> None:
     method, arguments, settings = CHANGES[words]
     (tmp_path / "order.yaml").write_text("[{method: DELETE}]")
     words = words.replace("ORDER", str(tmp_path / "order.yaml"))
@@ -170,3 +175,5 @@ def test_what_is_changed(offline: Offline, words: str, wait: bool, tmp_path: Pat
     options = f"--timeout 3.5 --idempotency-key k {'' if wait else '--no-wait'}"
     assert called(offline, f"{words} {options}", method) == (arguments, settings | waiting)
     assert offline.timeouts == [3.5]
+    # What was made, or that it was done; these batches have no members.
+    assert bool("".join(capsys.readouterr())) is (method != "order" or not wait)

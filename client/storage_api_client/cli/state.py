@@ -145,7 +145,7 @@ class ChangeCommand:
         options: dict[str, Any] = {"timeout": self.timeout, "idempotency_key": state.key}
         if not self.wait:
             job = call(wait=False, **options)
-            state.show([job], ("id",), single=True) if state.format not in ("table", "name") else click.echo(job.id)
+            click.echo(job.id) if state.format == "table" else state.show([job], ("id",), single=True)
             return
         with reporting(state) as reporter:
             result = call(wait=True, on_progress=self._noting(reporter), **options)
