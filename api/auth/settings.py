@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Self
 from urllib.parse import SplitResult, urlsplit
 
 from limits import parse_many
@@ -11,7 +10,6 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_vali
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from worker.catalog.operations import Role
-from worker.config.oauth_settings import ProviderSettings
 from worker.config.public_url import PublicUrlSettings, has_odd_segments
 from worker.config.role_groups import split_names
 from worker.config.settings import LONGEST_S
@@ -60,11 +58,6 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
     """Who may do what: ``SAPI_<NAME>``; a secret may also be in a file that ``SAPI_<NAME>_FILE`` names."""
 
     model_config = SettingsConfigDict(populate_by_name=True)
-    predecessor_names: ClassVar[Mapping[str, str]] = {
-        **ProviderSettings.predecessor_names,
-        "basic_auth_username": "BASIC_AUTH_USERNAME",
-        "basic_auth_password": "BASIC_AUTH_PASSWORD",
-    }
 
     oauth_callback_url_relative: str = Field(
         "/oauth-done", pattern=r"^/[A-Za-z0-9._~/-]+$", description="Path to which the provider sends browsers back"

@@ -5,7 +5,7 @@ The manual's page of every variable, and for Compose the list of those that each
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -167,8 +167,17 @@ def env_file(process: str) -> str:
     """
     variables = [variable for variable in (*_merged(), *_OTHERS) if process in variable.readers]
     names = [name for variable in variables for name in (variable.name, *_file_names(variable))]
+    names += dict.fromkeys(
+        old for settings, readers in _READERS.items() if process in readers for old in _old(settings)
+    )
     head = f"# Written by `make configuration`: what {process} may be given by .env or the shell."
     return "\n".join([head, *names, ""])
+
+
+def _old(settings: type[BaseSettings]) -> Iterable[str]:
+    """The predecessor's names of variables; without FLASK_DEBUG, which a developer's shell may have for other work."""
+    old: Mapping[str, str] = getattr(settings, "predecessor_names", {})
+    return old.values()
 
 
 def _file_names(variable: Variable) -> list[str]:

@@ -35,11 +35,13 @@ needs_compose = pytest.mark.skipif(not has_compose(), reason="Docker's Compose i
 
 
 def documented() -> list[tuple[str, str]]:
-    """Every process and variable of the manual's page, files of secrets among them."""
+    """Every process and variable of the manual's page, files of secrets and names of the predecessor among them."""
     pairs = []
     for line in configuration.PAGE.read_text("utf-8").splitlines():
         if row := re.match(r"\| `([A-Z_]+)` \| ([^|]*) \|.*?\| ([^|`]+) \| [^|]* \|$", line):
             names = [row[1], *([f"{row[1]}_FILE"] if row[2].startswith("secret") else [])]
+            # A developer's shell may have FLASK_DEBUG for other work: Compose does not hand that on.
+            names += [name for name in re.findall(r"\(also as `([A-Z_]+)`\)", line) if name != "FLASK_DEBUG"]
             pairs += [(process, name) for process in row[3].split(", ") if process in SERVICES for name in names]
     return pairs
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
@@ -21,7 +22,13 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class SignInSettings(ProviderSettings):
-    """Settings of signing in: ``SAPI_<NAME>``."""
+    """Settings of signing in: ``SAPI_<NAME>``; those of HTTP Basic are in the classes of the API and of Flower."""
+
+    predecessor_names: ClassVar[Mapping[str, str]] = {
+        **ProviderSettings.predecessor_names,
+        "basic_auth_username": "BASIC_AUTH_USERNAME",
+        "basic_auth_password": "BASIC_AUTH_PASSWORD",
+    }
 
     roles_max_age: int = Field(
         300, ge=10, le=86400, description="Seconds after which the provider is asked anew for the groups of a session"

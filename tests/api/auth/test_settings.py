@@ -9,6 +9,7 @@ from api.auth.setup import _warn
 from tests.api.front_end import FrontEnd, problem
 from worker.catalog.operations import Role
 from worker.config.settings import BadSettings, Settings, load
+from worker.flower.settings import FlowerSettings
 
 SECRETS = {
     "SAPI_SECRET_KEY": "secret-key-canary-0123456789",
@@ -244,7 +245,10 @@ class TestNamesOfThePredecessor:
     def test_they_are_read_where_the_new_ones_are_not_set(self):
         settings = load(AuthSettings)
         assert settings.has_basic
-        assert (settings.basic_auth_username, settings.oauth_token_url) == ("old-user", "https://old.example.org/token")
+        # Flower lets the same user in.
+        for each in (settings, load(FlowerSettings)):
+            assert (each.basic_auth_username, each.oauth_token_url) == ("old-user", "https://old.example.org/token")
+            assert each.basic_auth_password.get_secret_value() == "old-password"
 
     def test_the_new_ones_go_before_them(self, environment, tmp_path):
         environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
