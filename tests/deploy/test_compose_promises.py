@@ -93,6 +93,8 @@ def test_redis_has_twice_the_memory_that_it_may_fill_and_time_to_write() -> None
     assert f"`maxmemory` ({held // 2**30} GB in `deploy/redis/redis.conf`)" in MANUAL
     assert int(SERVICES["redis"]["stop_grace_period"].removesuffix("s")) >= 60
     assert redis_setting("dir") in {mount.split(":")[1] for mount in SERVICES["redis"]["volumes"]}
+    # As on a cluster: reading a big append-only file takes minutes, and nothing starts beside an unhealthy Redis.
+    assert int(SERVICES["redis"]["healthcheck"]["start_period"].removesuffix("s")) >= 300
 
 
 def test_redis_is_what_the_manual_demands_of_any_other() -> None:
@@ -200,6 +202,12 @@ def test_the_proxy_has_room_for_what_clients_have_not_read() -> None:
     assert 8 * size(largest) <= size(kept) < size(PROXY["mem_limit"])
     (listens,) = re.findall(r"listen (\d+) ", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
     assert [port.rpartition(":")[2] for port in PROXY["ports"]] == [listens]
+
+
+def test_check_and_rollout_look_for_the_process_that_nginx_records() -> None:
+    (file,) = re.findall(r"^pid (\S+);", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"), re.MULTILINE)
+    assert PROXY["healthcheck"]["test"] == ["CMD-SHELL", f'kill -0 "$$(cat {file})"']
+    assert f'kill -HUP "$(cat {file})"' in (ROOT / "deploy/compose/roll_out.sh").read_text("utf-8")
 
 
 def test_the_proxy_is_believed_by_private_networks_only_and_learns_soon_who_is_there() -> None:
