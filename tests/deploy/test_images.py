@@ -152,6 +152,25 @@ def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_ma
     assert image["HOST"] == "0.0.0.0"
 
 
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("Dockerfile.api", "EXPOSE {public} {admin}\n"),
+        ("docker-compose.yml", ':${{SAPI_PORT:-8000}}:{public}"]'),
+        ("deploy/compose/roll_out.sh", 'HTTPConnection("127.0.0.1", {public}, '),
+        ("deploy/proxy/compose-servers.conf", "default api:{public};"),
+        ("deploy/proxy/kubernetes-servers.conf", "default 127.0.0.1:{public};"),
+        ("deploy/kubernetes/base/api.yaml", "{{name: http, containerPort: {public}}}"),
+        ("deploy/kubernetes/base/api.yaml", "{{name: admin, containerPort: {admin}}}"),
+        (".gitlab-ci.yml", "try_service.py http://api:{public} "),
+        ("docs/deployment.md", "are also on port {admin} (`SAPI_ADMIN_PORT`)"),
+    ],
+)
+def test_the_front_end_is_asked_on_the_ports_of_its_image(file: str, named: str) -> None:
+    image = dict(re.findall(r"(GRANIAN|ADMIN)_PORT=(\d+)", (ROOT / "Dockerfile.api").read_text("utf-8")))
+    assert named.format(public=image["GRANIAN"], admin=image["ADMIN"]) in (ROOT / file).read_text("utf-8")
+
+
 def test_the_interpreter_is_set_alike_in_both_images_and_has_a_home_that_can_be_written() -> None:
     variables = [
         dict(re.findall(r"([A-Z0-9_]+)=(\S+)", block))

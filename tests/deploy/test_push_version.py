@@ -55,9 +55,14 @@ def remote_tags(run: Run) -> str:
 
 
 def test_tag_is_the_version_and_is_pushed(run: Run) -> None:
+    run("git", "tag", "v1.3.0")
     done = release(run)
     assert done.returncode == 0, done.stderr
-    assert "refs/tags/v1.2.3" in remote_tags(run)
+    # This tag alone: another one that is here would start a release, too.
+    assert [line.split("\t")[1] for line in remote_tags(run).splitlines()] == [
+        "refs/tags/v1.2.3",
+        "refs/tags/v1.2.3^{}",
+    ]
     assert run("git", "rev-parse", "v1.2.3^{commit}").stdout == run("git", "rev-parse", "HEAD").stdout
 
 
@@ -105,3 +110,8 @@ def test_a_version_is_released_once(run: Run) -> None:
     done = release(run)
     assert done.returncode == 1
     assert "there already" in done.stderr
+    # Released from another clone.
+    run("git", "tag", "--delete", "v1.2.3")
+    done = release(run)
+    assert (done.returncode, run("git", "tag").stdout) == (1, "")
+    assert "has v1.2.3 already" in done.stderr

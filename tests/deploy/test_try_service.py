@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from deploy.image import try_service
+from tests.deploy.stack import ROOT
 
 #: What a front end answers, by the beginning of request and path.
 Answers = dict[str, tuple[int, Any]]
@@ -109,6 +111,12 @@ def test_what_does_not_work_is_said(
     with pytest.raises(SystemExit) as refused:
         try_service.main(url, "v1.2.3")
     assert complaint in str(refused.value)
+
+
+def test_a_service_has_as_long_to_become_ready_as_its_containers() -> None:
+    for part in ("api", "worker"):
+        (seconds,) = re.findall(r"--start-period=(\d+)s", (ROOT / f"Dockerfile.{part}").read_text("utf-8"))
+        assert int(seconds) <= try_service.PATIENCE_S
 
 
 def test_a_service_that_is_not_there_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
