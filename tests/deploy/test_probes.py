@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 
 import pytest
 
@@ -21,6 +23,55 @@ def test_a_load_balancer_asks_whether_the_process_lives() -> None:
         documented += [(page.name, address) for address in addresses]
     assert len({page for page, _ in documented}) >= 3
     assert {address for _, address in documented} == {"/healthz"}
+
+
+class Answer:
+    """A connection that was answered so."""
+
+    def __init__(self, words: bytes) -> None:
+        self.words = words
+        self.sent = b""
+
+    def sendall(self, words: bytes) -> None:
+        self.sent += words
+
+    def recv(self, size: int) -> bytes:
+        return self.words[:size]
+
+
+@pytest.mark.parametrize(
+    ("port", "asked", "words", "is_well"),
+    [
+        ("8001", 8001, b"HTTP/1.1 200 OK\r\n", True),
+        ("8001", 8001, b"HTTP/1.1 503 Service Unavailable\r\n", False),
+        ("8001", 8001, b"", False),
+        # Without a port for administrators the public one is asked; an empty variable is not set.
+        ("0", 8000, b"HTTP/1.1 200 OK\r\n", True),
+        ("", 8000, b"HTTP/1.1 200 OK\r\n", True),
+        (None, 8000, b"HTTP/1.1 200 OK\r\n", True),
+    ],
+)
+def test_the_check_of_the_image_asks_the_front_end(
+    port: str | None, asked: int, words: bytes, is_well: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (check,) = re.findall(r"^  CMD (\[.*\])$", (ROOT / "Dockerfile.api").read_text("utf-8"), re.MULTILINE)
+    *_, option, program = json.loads(check)
+    addresses, answer = [], Answer(words)
+
+    def connect(address: tuple[str, int], timeout_s: float) -> Answer:
+        assert timeout_s < 15, "the limit of the check itself"
+        addresses.append(address)
+        return answer
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.delenv("SAPI_ADMIN_PORT", raising=False)
+    if port is not None:
+        monkeypatch.setenv("SAPI_ADMIN_PORT", port)
+    with pytest.raises(SystemExit) as ended:
+        exec(program, {})
+    assert (option, bool(ended.value.code)) == ("-c", not is_well)
+    assert addresses == [("127.0.0.1", asked)]
+    assert answer.sent.startswith(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
 
 
 @pytest.mark.skipif(not has_kubectl(), reason="kubectl is not here")
