@@ -17,7 +17,7 @@ import pytest
 from api.limits import bodies_in_flight
 from api.settings import ApiSettings
 from deploy.compose.make_secrets import READERS
-from deploy.dev.environment import Ports
+from deploy.dev.environment import Backends, Ports, service_environment
 from deploy.dev.programs import programs
 from deploy.image import label
 from tests.deploy.stack import ROOT, has_engine, has_image
@@ -150,6 +150,8 @@ def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_ma
     # One process that dies leaves another that answers.
     assert int(image["WORKERS"]) >= 2
     assert image["HOST"] == "0.0.0.0"
+    (arenas,) = re.findall(r"MALLOC_ARENA_MAX=(\d+)", text)
+    assert service_environment({}, Backends.read({}), "", "", "")["MALLOC_ARENA_MAX"] == arenas
 
 
 @pytest.mark.parametrize(
@@ -230,6 +232,8 @@ def test_the_build_gets_no_more_than_it_copies() -> None:
         for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
             copied |= {source.split("/*")[0].removesuffix("/configuration") for source in sources.split()}
     assert copied == {path if path != "deploy/image" else "deploy/image/label.py" for path in allowed}
+    # Bytecode is made in the image, by its own interpreter.
+    assert {"**/__pycache__", "**/*.pyc"} <= set((ROOT / ".dockerignore").read_text("utf-8").splitlines())
 
 
 def test_the_image_says_the_version_of_the_project(tmp_path: Path) -> None:

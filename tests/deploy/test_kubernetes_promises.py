@@ -12,6 +12,7 @@ import yaml
 
 from api.settings import ApiSettings
 from api.v3.settings import V3Settings
+from storage_backends.configuration.options import OPTIONS
 from tests.deploy.manifests import (
     FOLDER,
     OVERLAYS,
@@ -122,6 +123,8 @@ def test_workers_reach_their_filer_alone_and_nobody_else_any(overlay: str) -> No
         subsystem = name.removeprefix("to-filer-")
         assert reached_by(policy, overlay) == {f"worker-{subsystem}", f"worker-list-{subsystem}"}
         ((target,),) = [rule["to"] for rule in policy["spec"]["egress"]]
+        port = OPTIONS["NetappStorage"].model_fields["port"].default
+        assert policy["spec"]["egress"][0]["ports"] == [{"port": port, "protocol": "TCP"}]
         filers[subsystem] = IPv4Network(target["ipBlock"]["cidr"])
     assert filers
     for one, network in filers.items():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from deploy.kubernetes.make_secrets import make
-from tests.deploy.manifests import OVERLAYS, component, has_kubectl, main_container, of_kind, pod, rendered
-from tests.deploy.test_compose_promises import SERVICES
+from tests.deploy.manifests import FOLDER, OVERLAYS, component, has_kubectl, main_container, of_kind, pod, rendered
+from tests.deploy.test_compose_promises import SERVICES, size
 from tests.deploy.test_kubernetes_promises import MANUAL, mebibytes, workloads
 
 pytestmark = pytest.mark.skipif(not has_kubectl(), reason="kubectl is not here")
@@ -57,6 +59,10 @@ def test_limits_are_no_less_than_what_is_asked_for_and_a_slow_start_is_borne(ove
             resources = container["resources"]
             memory = {kind: mebibytes(resources[kind]["memory"]) for kind in ("requests", "limits")}
             assert memory["requests"] <= memory["limits"] <= 4096, name
+            # As with Compose, where all workers have what listings need; the proxy's answers are in files there.
+            part = component(workload)
+            if part != "worker" and container["name"] != "proxy":
+                assert memory["limits"] == size(SERVICES[part]["mem_limit"]) // 2**20, name
             startup = container["startupProbe"]
             assert startup["periodSeconds"] * startup["failureThreshold"] >= 120, (name, container["name"])
 
@@ -152,6 +158,19 @@ def test_passwords_that_are_made_cannot_be_guessed() -> None:
     assert min(len(made[name]["secret_key"]) for name in ("api", "flower")) >= 64
 
 
+def test_examples_of_secrets_name_the_users_that_are_made() -> None:
+    def users(secrets: Iterable[Any]) -> set[tuple[str, str, str | None]]:
+        return {
+            (each["metadata"]["name"], key, urlsplit(value).username)
+            for each in secrets
+            for key, value in each["stringData"].items()
+            if key.endswith("_url")
+        }
+
+    examples = yaml.safe_load_all((FOLDER / "examples/secrets.yaml").read_text("utf-8"))
+    assert users(examples) == users(make())
+
+
 @overlay
 def test_whoever_comes_from_outside_reaches_the_port_for_clients_through_what_is_before_it(overlay: str) -> None:
     manifests = rendered(overlay)
@@ -169,6 +188,14 @@ def test_whoever_comes_from_outside_reaches_the_port_for_clients_through_what_is
         (volume,) = [each for each in api["volumes"] if each["name"] == mount]
         settings = of_kind(manifests, "ConfigMap")[volume["configMap"]["name"]]["data"]
         assert settings.keys() == {"nginx.conf", "servers.conf"}
+    # Routers are let in to the ports that they are led to.
+    (rule,) = of_kind(manifests, "NetworkPolicy")["web"]["spec"]["ingress"]
+    open_ports = {port["port"] for port in rule["ports"]}
+    for name in ("api", "flower"):
+        containers = pod(workloads(overlay)[name])["containers"]
+        numbers = {port["name"]: port["containerPort"] for each in containers for port in each["ports"]}
+        (target,) = [port["targetPort"] for port in services[name]["spec"]["ports"] if port["name"] == "http"]
+        assert numbers[target] in open_ports, name
 
 
 def test_nobody_is_root_where_the_platform_gives_no_user() -> None:
@@ -177,3 +204,5 @@ def test_nobody_is_root_where_the_platform_gives_no_user() -> None:
         assert context["runAsUser"] >= 1000, name
         # The images bind to no user, but to the group.
         assert (context["runAsGroup"], context["runAsNonRoot"]) == (0, True), name
+        # Volumes are given to this group: without one, they are root's.
+        assert context["fsGroup"] == context["runAsUser"], name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def commands(*words: str) -> str:
 )  # fmt: skip
 def test_what_is_given_is_passed_on(words: tuple[str, ...], command: str) -> None:
     assert command in " ".join(commands(*words).split())
+
+
+def test_editors_are_given_the_tabs_that_make_needs_and_the_lines_that_the_linter_takes() -> None:
+    text = (ROOT / ".editorconfig").read_text("utf-8")
+    assert "[Makefile]\nindent_style = tab\n" in text
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]
+    assert f"max_line_length = {linter['line-length']}\n" in text
 
 
 @pytest.mark.parametrize(("status", "words"), [(0, ""), (1, "is older than 3.11; name another one")])

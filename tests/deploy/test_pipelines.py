@@ -120,6 +120,8 @@ def test_images_are_made_of_tested_trees_and_a_base_named_by_digest(
     image = github["jobs"]["image"]
     assert image["needs"] == "test"
     assert image["permissions"] == {"contents": "read", "packages": "write"}
+    # The run of a tag, or of the main branch, is not cancelled by the next push.
+    assert github["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
     # Whatever else a job may do is said where it does it.
     assert github["permissions"] == {"contents": "read"}
     assert '"$PYTHON_IMAGE" in *@sha256:*) ;; *)' in gitlab[".image"]["script"][0]
@@ -151,6 +153,9 @@ def test_check_makes_all_that_continuous_integration_makes() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (parts,) = re.findall(r"^check:.*\n\t@for part in ([a-z ]+); do .*\|\| exit 1;", makefile, re.MULTILINE)
     assert parts.split() == ["lint", "types", "imports", "test"]
+    # Before a commit all of it but the tests.
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"][0]["hooks"]
+    assert [(hook["id"], hook["entry"]) for hook in hooks] == [(part, f"make {part}") for part in parts.split()[:-1]]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

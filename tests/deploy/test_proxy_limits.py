@@ -39,6 +39,15 @@ def test_a_thousand_slow_clients_fit_into_its_memory() -> None:
     assert 1000 * max(2 * (int(count) * int(part_kib) + int(head_kib)), int(body_kib)) <= limit_mib * 1024
 
 
+def test_it_has_connections_for_as_many_clients_as_a_front_end_and_files_for_what_they_send() -> None:
+    (connections,) = re.findall(r"worker_connections (\d+);", CONFIG)
+    (files,) = re.findall(r"^worker_rlimit_nofile (\d+);", CONFIG, re.MULTILINE)
+    (of_the_api,) = re.findall(r"GRANIAN_BACKPRESSURE=(\d+)", (ROOT / "Dockerfile.api").read_text("utf-8"))
+    # Each client has one to the API, too, and a body or an answer in a file.
+    assert int(connections) >= 2 * int(of_the_api)
+    assert int(files) >= 2 * int(connections)
+
+
 def seconds(directive: str) -> int:
     """How long, by the configuration."""
     (value,) = re.findall(rf"^\s*{directive} (?:any )?(\d+[sm]);", CONFIG, re.MULTILINE)
