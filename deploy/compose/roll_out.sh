@@ -15,7 +15,8 @@ ready_s=${ROLL_OUT_READY_S:-180}
 watch_s=${ROLL_OUT_WATCH_S:-5}
 cd "$(dirname "$0")/../.."
 
-say() { printf '%s\n' "$*"; }
+# What is under way goes on also where nobody reads this any more.
+say() { printf '%s\n' "$*" || true; }
 fail() {
   printf 'roll_out: %s\n' "$*" >&2
   exit 1
@@ -228,16 +229,18 @@ go_back() {
 
 finish() {
   code=$?
-  trap - EXIT INT TERM HUP
+  # A connection that is lost takes the readers of our words away, and sends its signal more than once.
+  trap '' INT HUP PIPE
+  trap - EXIT TERM
   if [ -z "$over" ]; then
     go_back
-    printf 'roll_out: %s was not rolled out; the containers of %s go on\n' "$version" "${before_api##*:}" >&2
+    printf 'roll_out: %s was not rolled out; the containers of %s go on\n' "$version" "${before_api##*:}" >&2 || true
     [ "$code" -ne 0 ] || code=1
   fi
   exit "$code"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM HUP
+trap "trap '' INT HUP PIPE; exit 130" INT TERM HUP PIPE
 
 users() { docker compose exec -T redis cat /run/storage-api/users.acl | cksum; }
 users_before=$(users)
@@ -278,7 +281,7 @@ for service in $alone; do
 done
 over=yes
 trap - EXIT
-trap '' INT HUP
+trap '' INT HUP PIPE
 fresh() {
   for each in $(all_of api); do
     case "$old " in *" $each "*) ;; *) say "$each" ;; esac
