@@ -176,3 +176,17 @@ def test_codes_and_figures_of_alerts_are_those_of_the_service() -> None:
     codes = {code for rule in ALERTS.values() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
     assert len(codes) >= 2
     assert codes <= FAILURE_DETAILS.keys()
+
+
+def test_texts_name_labels_that_the_figure_has() -> None:
+    manual = (ROOT / "docs/operating.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`sapi_[^|]*) \| ([a-z, ]*) ?\|", manual, re.MULTILINE)
+    labels = {name: set(re.findall(r"\w+", row[1])) for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    named = {}
+    for alert, rule in ALERTS.items():
+        used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
+        (first, *_) = re.findall(r"sapi_\w+|kubelet_\w+", rule["expr"])
+        grouped = re.search(r"sum by \(([a-z, ]+)\)", rule["expr"])
+        named[alert] = (used, set(re.findall(r"\w+", grouped[1])) if grouped else labels.get(first, set()))
+    assert {alert: used - there for alert, (used, there) in named.items() if used - there} == {}
+    assert len([used for used, _ in named.values() if used]) >= 8

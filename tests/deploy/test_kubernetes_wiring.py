@@ -92,6 +92,21 @@ def test_workers_find_their_filers_and_the_credentials(overlay: str) -> None:
 
 
 @overlay
+def test_files_that_are_started_or_read_at_the_start_are_there(overlay: str) -> None:
+    maps = of_kind(rendered(overlay), "ConfigMap")
+    named = 0
+    for name, workload in workloads(overlay).items():
+        volumes = {each["name"]: each["configMap"]["name"] for each in pod(workload)["volumes"] if "configMap" in each}
+        for container in pod(workload)["containers"]:
+            words = " ".join([*container.get("command", ()), *container.get("args", ())]).split()
+            for mount in (each for each in container["volumeMounts"] if each["name"] in volumes):
+                files = {word.removeprefix(f"{mount['mountPath']}/") for word in words if mount["mountPath"] in word}
+                assert files <= maps[volumes[mount["name"]]]["data"].keys(), name
+                named += len(files)
+    assert named >= 2
+
+
+@overlay
 def test_files_of_one_volume_are_written_by_one_pod(overlay: str) -> None:
     """Also during an update: two would write the same database."""
     for name, workload in of_kind(rendered(overlay), "Deployment").items():

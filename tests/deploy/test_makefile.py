@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -32,12 +33,31 @@ def commands(*words: str) -> str:
         (("test", "T=tests/api"), "--numprocesses=0 "),
         (("test", "ARGS=-x", "T=tests/api"), '-m "not bench and not chaos" -x tests/api'),
         (("test", "PROFILE=ci"), "--hypothesis-profile=ci "),
-        (("push_version", "REMOTE=other"), "deploy/push_version.sh other"),
+        # The python3 of the machine may be too old for it.
+        (("push_version", "REMOTE=other"), "PYTHON=.venv/bin/python deploy/push_version.sh other"),
         (("lock", "UPGRADE=--upgrade"), "--upgrade --all-extras"),
+        # Images hold the versions that are tested.
+        (("lock",), "--no-emit-index-url -c requirements-dev.lock --extra api "),
+        (("lock",), "--no-emit-index-url -c requirements-dev.lock --extra worker "),
+        (("types",), "cd client && ../.venv/bin/python -m mypy"),
+        (("imports",), "cd client && PYTHONPATH=. ../.venv/bin/lint-imports"),
+        (("html",), "--fail-on-warning"),
+        (("chaos", "REDIS_ARGS=--seconds 1"), "-m tests.chaos.redis_trouble --seconds 1"),
     ],
 )  # fmt: skip
 def test_what_is_given_is_passed_on(words: tuple[str, ...], command: str) -> None:
     assert command in " ".join(commands(*words).split())
+
+
+def test_every_target_is_made_whatever_files_there_are() -> None:
+    """There is a folder `client`: make would say that it is up to date."""
+    text = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert sorted(phony.split()) == sorted(re.findall(r"^([a-z_]+):", text, re.MULTILINE))
+
+
+def test_tests_keep_the_bytecode_that_they_compile() -> None:
+    assert "\nunexport PYTHONDONTWRITEBYTECODE\n" in (ROOT / "Makefile").read_text("utf-8")
 
 
 def test_editors_are_given_the_tabs_that_make_needs_and_the_lines_that_the_linter_takes() -> None:

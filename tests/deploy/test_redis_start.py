@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,11 @@ class Disk:
         new.write_text(str(free_kib), "utf-8")
         new.replace(self._free)
 
-    def start(self, retry_s: str = "0.05") -> subprocess.Popen[str]:
+    def start(
+        self, retry_s: str = "0.05", command: Sequence[str] = ("echo", "started with", "two words")
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["sh", ROOT / "deploy/redis/start.sh", "echo", "started with", "two words"],
+            ["sh", ROOT / "deploy/redis/start.sh", *command],
             env={"PATH": self._path, "REDIS_RETRY_S": retry_s},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -91,6 +94,15 @@ def test_the_start_of_the_image_itself_is_used(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 10_000_000)
     disk.has(70_000)
     program = tmp_path / "docker-entrypoint.sh"
-    program.write_text('#!/bin/sh\necho "as redis: $*"\n', "utf-8")
+    program.write_text('#!/bin/sh\necho "$$ as redis: $*"\n', "utf-8")
     program.chmod(0o755)
-    assert disk.start().communicate(timeout=20) == ("as redis: echo started with two words\n", "")
+    process = disk.start()
+    assert process.communicate(timeout=20) == (f"{process.pid} as redis: echo started with two words\n", "")
+
+
+def test_the_server_takes_the_place_of_the_script(tmp_path: Path) -> None:
+    """The signals of the container are its own then."""
+    disk = Disk(tmp_path, 10_000_000)
+    disk.has(70_000)
+    process = disk.start(command=("sh", "-c", "echo $$"))
+    assert process.communicate(timeout=20) == (f"{process.pid}\n", "")

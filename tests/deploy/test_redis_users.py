@@ -129,6 +129,8 @@ def test_what_sends_webhooks_may_do_so_and_sees_no_session(server: Server, tmp_p
         job_id = jobs.accept(new)[1]
         jobs.cancel(job_id, "ann")
         (hook,) = receiver.wait_for(1)
+        # It is counted at the end, which needs a key of its own.
+        until(lambda: client.hexists("sapi:metrics", "webhook ours delivered"), sender)
         check = [sys.executable, "-S", "-m", "worker.healthcheck", "--node", "hooks"]
         done = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, "")
