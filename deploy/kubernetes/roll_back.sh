@@ -5,7 +5,7 @@
 # as it is: an older server may not read what a newer one wrote. Parts that are new have nothing to go back to, and go on.
 set -eu
 
-[ $# -eq 1 ] || { sed -n 's/^# \{0,1\}//; 2,4p' "$0" >&2; exit 2; }
+[ $# -eq 1 ] || { sed -n 's/^# \{0,1\}//; 2,5p' "$0" >&2; exit 2; }
 namespace=$1
 revision='{.metadata.annotations.deployment\.kubernetes\.io/revision}'
 if command -v oc >/dev/null; then client=oc; else client=kubectl; fi

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -149,6 +150,14 @@ def test_gitlab_tries_the_version_of_the_tag_waits_for_nobody_and_leaves_no_toke
     assert gitlab[".cluster"]["after_script"] == [f"rm -f {file}" for file in written]
 
 
+def test_the_trial_has_a_redis_that_workers_start_with(gitlab: dict[str, Any]) -> None:
+    services = {each["alias"]: each for each in gitlab["try-images"]["services"]}
+    redis = services[urlsplit(gitlab["try-images"]["variables"]["SAPI_REDIS_URL"]).hostname]
+    # They refuse one without an append-only file; that it evicts nothing is its default.
+    assert redis["command"][redis["command"].index("--appendonly") + 1] == "yes"
+    assert urlsplit(gitlab["try-images"]["script"][0].split()[2]).hostname in services
+
+
 def test_check_makes_all_that_continuous_integration_makes() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (parts,) = re.findall(r"^check:.*\n\t@for part in ([a-z ]+); do .*\|\| exit 1;", makefile, re.MULTILINE)
@@ -163,3 +172,11 @@ def test_script_passes_the_linter(script: str) -> None:
     linter = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([linter, script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if "roll_" in script])
+def test_script_without_its_words_says_all_of_what_it_does(script: str) -> None:
+    done = subprocess.run(["sh", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    head = (ROOT / script).read_text("utf-8").partition("\nset -eu\n")[0].splitlines()[1:]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [line.removeprefix("#").removeprefix(" ") for line in head]
