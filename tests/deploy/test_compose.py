@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,13 @@ def test_the_example_has_every_variable_of_compose_with_its_default() -> None:
     # What must be named, is another variable's value or stands for an example has none.
     others = {"SAPI_REDIS_ADDRESS", "SAPI_NAMES", "SAPI_VERSION", "SAPI_IMAGES", "SAPI_API_IMAGE", "SAPI_WORKER_IMAGE"}
     assert {name: examples[name] for name in ours - others} == {name: used[name] for name in ours - others}
+
+
+def test_the_example_of_a_filer_reads_the_files_that_the_manual_makes() -> None:
+    tables = tomllib.loads((ROOT / "deploy/compose/backends.example.toml").read_text("utf-8")).values()
+    read = {value["file"] for table in tables for value in table.values() if isinstance(value, dict)}
+    manual = (ROOT / "docs/deployment.md").read_text("utf-8")
+    assert read == set(re.findall(r"> deploy/compose/secrets/worker/(\w+)", manual)) != set()
 
 
 def test_the_files_that_hold_settings_are_not_committed(services: dict[str, Any]) -> None:

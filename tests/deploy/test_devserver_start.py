@@ -17,6 +17,7 @@ from deploy.dev.programs import NODES, programs
 from deploy.dev.readiness import NodeWatch
 from deploy.dev.state import DevServerError, State
 from worker.config.settings import Settings
+from worker.execution import process_exit
 from worker.store.scripts import JobScripts
 
 
@@ -96,5 +97,10 @@ def test_what_dies_is_started_again_and_leaves_no_children(tmp_path: Path, monke
         # A child that outlived a killed parent would keep its port.
         assert (section["autorestart"], section["killasgroup"]) == ("true", "true")
         assert int(section["startretries"]) > 1000
+        if program.name in NODES:
+            # It ends by itself before it is killed.
+            assert int(section["stopwaitsecs"]) > process_exit._DRAIN_S
+    # A busy machine takes its time.
+    assert min(devserver.READY_WAIT_S, devserver.REDIS_WAIT_S) >= 60
     # One process of several: the others go on.
     assert "--respawn-failed-workers" in config["program:api"]["command"].split()

@@ -42,6 +42,8 @@ def commands(*words: str) -> str:
         (("types",), "cd client && ../.venv/bin/python -m mypy"),
         (("imports",), "cd client && PYTHONPATH=. ../.venv/bin/lint-imports"),
         (("html",), "--fail-on-warning"),
+        # A service that uses the usual ports may run beside it.
+        (("run",), "SAPI_PORT=0 SAPI_FLOWER_PORT=0 docker compose up --detach --wait"),
         (("chaos", "REDIS_ARGS=--seconds 1"), "-m tests.chaos.redis_trouble --seconds 1"),
     ],
 )  # fmt: skip
