@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import redis
 import structlog
 
 from worker import health_report
@@ -105,17 +106,24 @@ class MaintenanceLoop(threading.Thread):
         steps.append(self._publish_runnable)
         if turn % _PURGE_EVERY == 0:
             steps.append(self._purge)
-        for step in (*steps, *self._tasks):
-            self._run_step(step)
+        refusals = [self._run_step(step) for step in (*steps, *self._tasks)]
+        for refusal in filter(None, refusals):
+            raise refusal
 
-    def _run_step(self, step: Callable[[], object]) -> None:
-        """Carry out one step: a mistake in it keeps no other from being carried out, which Redis's absence does."""
+    def _run_step(self, step: Callable[[], object]) -> redis.OutOfMemoryError | None:
+        """Carry out one step: a mistake in it keeps no other from being carried out, which Redis's absence does.
+
+        Returns the error where Redis's memory is full: other steps need none, and some of them free it.
+        """
         try:
             step()
+        except redis.OutOfMemoryError as exc:
+            return exc
         except REDIS_UNAVAILABLE:
             raise
         except Exception:
             log.exception("maintenance.failed")
+        return None
 
     def _send_heartbeat(self) -> bool:
         """Record that this worker is online, or that it shuts down; return whether it is healthy."""

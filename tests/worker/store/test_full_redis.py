@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
+from tests.worker.maintenance.loop_turns import Turns
 from worker.config.settings import load
 from worker.jobs.ids import JobIds
 from worker.jobs.query import JobFilter, JobScope
@@ -51,6 +53,19 @@ def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(harne
     assert harness.batches.cancel(batch_id, "ann") == "CANCELLING"
     assert harness.job(batch_id).state is State.CANCELLED
     harness.client.config_set("maxmemory", 0)
+
+
+def test_a_full_redis_is_emptied_of_what_has_expired(harness: Harness, node: Node, full: Any):
+    """A step of the maintenance loop that needs memory keeps none of the others from being carried out."""
+    turns, over = Turns(harness), harness.accept("create_volume")
+    node.carry_out(over)
+    harness.client.zadd(f"{PREFIX}expiring", {over: 1})
+    turns.loop._tasks = [lambda: harness.client.set("x", "y"), *turns.loop._tasks]
+    full()
+    with pytest.raises(redis.OutOfMemoryError):
+        turns.loop._turn(0)
+    assert (harness.jobs.get(over), len(turns.task_turns)) == (None, 1)
+    assert not harness.client.exists(f"{PREFIX}job:{over}", f"{PREFIX}expiring")
 
 
 def test_a_worker_starts_beside_a_full_redis(harness: Harness, full: Any):
