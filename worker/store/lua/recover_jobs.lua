@@ -6,7 +6,9 @@ allow_when_full()
 local sub, lease, grace, max_losses, keep_ms, token, capacity =
   ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local messages, to_reconcile, failed = {}, {}, {}
-local BATCH, RECHECK_MS, GAP_MS, FAR_MS = 300, 60000, 10000, 600000
+local BATCH, RECHECK_MS, GAP_MS = 300, 60000, 10000
+-- Later than anything is due: no delay, and no other worker's lease, is longer than a check and a lease together.
+local FAR_MS = RECHECK_MS + lease
 local function number(value) return tonumber(value or '') or 0 end
 local function check_at(id, ms) redis.call('ZADD', due_key(sub), ms, id) end
 
