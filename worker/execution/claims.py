@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from storage_backends.journal import Cancelled
 from worker.config.settings import Settings
 from worker.execution.lease import Lease, LeaseRenewer, WaitingSlot
 from worker.jobs.failure import Failure
@@ -117,9 +118,15 @@ class JobClaims:
         return self._lease(job, token, sent_at), now_ms
 
     def join_ordering(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
-        """Add the ordering keys of the volumes that the job's paths refer to; False when it must wait for them."""
+        """Add the ordering keys of the volumes that the job's paths refer to; False when it must wait for them.
+
+        Raises:
+            Cancelled: it would have to wait, and its batch is cancelled or stops.
+        """
         result, messages = self._scripts.join_ordering(lease.job_id, lease.token, keys, fields)
         self._publisher.publish_soon(parse_messages(messages))
+        if result is LeaseResult.CANCEL:
+            raise Cancelled
         if result is not LeaseResult.GO:
             self._lease_renewer.remove(lease)
         return result is LeaseResult.GO

@@ -156,7 +156,7 @@ class JobScripts(ScriptRunner):
     def join_ordering(
         self, job_id: str, token: str, keys: Sequence[str], fields: Mapping[str, str]
     ) -> tuple[LeaseResult, MessageParts]:
-        """Add ordering keys to a running job; GO, BLOCKED or LOST."""
+        """Add ordering keys to a running job; GO, BLOCKED, CANCEL or LOST."""
         word, messages = self._run("join_ordering", job_id, token, keys, fields)
         return LeaseResult(word.decode()), messages
 

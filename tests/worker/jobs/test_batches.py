@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from storage_backends.journal import InMemoryJournal
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
 from tests.worker.jobs.batch_runs import children, creations, run, states
 from worker.jobs.event_log import BEGINNING, EventLog
@@ -159,6 +160,28 @@ def test_with_stop_one_that_has_begun_goes_on_after_a_pause(harness: Harness, no
     node.carry_out(begun.id)
     assert children(harness, batch_id) == {"total": 2, "succeeded": 1, "failed": 1}
     assert harness.job(batch_id).done
+
+
+@pytest.mark.parametrize("when", ["before its path is resolved", "while it waits for its volume"])
+def test_with_stop_one_that_waits_for_the_volume_of_its_path_has_not_begun(harness: Harness, node: Node, when: str):
+    holder = node.claim(harness.accept("create_snapshot", volume="vol", name="first"))
+    failing, by_path = harness.new("create_volume", volume="vol2"), harness.new("update_volume")
+    harness.backend.create_volume("vol2", journal=InMemoryJournal())
+    batch_id = harness.accept_batch(failing, by_path, stop=True)
+    first, second = harness.members(batch_id)
+    lease = node.claim(second.id)
+    if when == "while it waits for its volume":
+        assert node.executor.execute(lease) is None
+        assert (harness.job(second.id).attempt, harness.job(second.id).state) == (0, State.QUEUED)
+    node.carry_out(first.id)
+    harness.batches.advance(batch_id)
+    if when == "before its path is resolved":
+        node.executor.execute(lease)
+    assert states(harness, batch_id) == ["failed", "cancelled"]
+    assert harness.job(second.id).cancel_requested_ms is not None
+    assert harness.job(batch_id).done
+    node.executor.execute(holder)
+    assert not harness.leftovers()
 
 
 def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(harness: Harness, node: Node):

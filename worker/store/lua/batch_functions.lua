@@ -92,10 +92,14 @@ local function is_held_back(batch, released, attempt)
   return released ~= '1' or (attempt == '0' and get(batch, 'stopping')[1] == '1')
 end
 
--- A running member is to be returned to its queue, where `advance_batch` may not visit it any more. Must it end there, since its batch
--- is being cancelled, or stops and the member counts as not begun? `uncounted`: '1' when the attempt does not count.
-local function must_not_begin_again(batch, attempt, uncounted)
-  if (batch or '') == '' then return false end
-  local f = get(batch, 'stopping', 'cancel_requested')
-  return (f[2] or '') ~= '' or (f[1] == '1' and uncounted == '1' and attempt == '1')
+-- A running member is to be returned to its queue, where `advance_batch` may not visit it any more. Where its batch is being cancelled, or
+-- stops and the member counts as not begun, note that it is cancelled, and return true: its worker ends it in the place of that.
+-- `uncounted`: '1' when the attempt does not count.
+local function must_end_with_batch(id, uncounted)
+  local m = get(id, 'batch', 'attempt')
+  if (m[1] or '') == '' then return false end
+  local f = get(m[1], 'stopping', 'cancel_requested', 'cancelled_by')
+  local must_end = (f[2] or '') ~= '' or (f[1] == '1' and uncounted == '1' and m[2] == '1')
+  if must_end then redis.call('HSET', job_key(id), 'cancel_requested', text(now), 'cancelled_by', f[3] or '') end
+  return must_end
 end

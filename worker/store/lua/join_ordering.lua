@@ -1,5 +1,6 @@
 -- The volumes that a job's paths refer to are resolved: add their ordering keys, by the sequence number of its acceptance.
--- ARGV: id, token, ordering keys, fields. Returns {GO or BLOCKED or LOST, messages to publish}.
+-- ARGV: id, token, ordering keys, fields. Returns {GO, BLOCKED, LOST, or CANCEL when the job must
+-- end as cancelled in the place of waiting; messages to publish}.
 allow_when_full()
 local id = ARGV[1]
 local f = get(id, 'token', 'state', 'subsystem', 'seq', 'keys', 'changed', 'repeat')
@@ -25,6 +26,9 @@ end
 set_all(id, cjson.decode(ARGV[4]), 'keys', cjson.encode(keys), 'references', '')
 lift_barrier(id, f[3], messages)
 if f[2] == 'running' and is_blocked(id) then
+  -- It has only resolved its volume: it has not begun, and this attempt does not count.
+  if must_end_with_batch(id, '1') then return {'CANCEL', messages} end
+  redis.call('HINCRBY', job_key(id), 'attempt', -1)
   requeue(id, 'running', now + 10000, '')
   redis.call('HSET', job_key(id), 'not_before', '')
   return {'BLOCKED', messages}

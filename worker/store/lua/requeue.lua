@@ -4,13 +4,10 @@
 -- Returns DONE, LOST, or CANCEL when the job must end as cancelled in the place of waiting.
 allow_when_full()
 local id = ARGV[1]
-local f = get(id, 'token', 'state', 'first_failure', 'batch', 'attempt')
+local f = get(id, 'token', 'state', 'first_failure')
 if f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL' end
 if f[1] ~= ARGV[2] or f[2] ~= 'running' then return 'LOST' end
-if must_not_begin_again(f[4], f[5], ARGV[5]) then
-  redis.call('HSET', job_key(id), 'cancel_requested', text(now), 'cancelled_by', get(f[4], 'cancelled_by')[1] or '')
-  return 'CANCEL'
-end
+if must_end_with_batch(id, ARGV[5]) then return 'CANCEL' end
 if ARGV[5] == '1' then redis.call('HINCRBY', job_key(id), 'attempt', -1) end
 if ARGV[4] ~= '' and (not f[3] or f[3] == '') then redis.call('HSET', job_key(id), 'first_failure', text(now)) end
 redis.call('HSET', job_key(id), 'message', ARGV[7])
