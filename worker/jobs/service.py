@@ -114,6 +114,7 @@ class Jobs:
             "idempotency_ms": self._settings.idempotency_keep * 1000,
             "inflight": fields.get("inflight", ""),
             "may_join_running": new.may_join_running,
+            "one_of_many": new.operation.reads is not None and new.operation.reads.is_one_of_many,
             "refresh": new.refresh,
             "seen": "" if new.seen_ms is None else str(new.seen_ms),
             "queue_limit": self._settings.queue_limit,

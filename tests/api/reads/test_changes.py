@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from storage_backends.journal import InMemoryJournal
+
 V = "volumes/acclog_backup01"
 
 
@@ -173,3 +175,29 @@ def test_a_token_of_one_volume_pages_through_no_other(warm):
     answer = warm.get(following.replace("acclog_backup01", "atlasr_backup01"))
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/page_token")
     assert names(warm.get(following)) == ["s2"]
+
+
+@pytest.mark.parametrize(
+    ("address", "method"),
+    [(f"{V}/snapshots/snap", "get_snapshot"), ("volumes/node:/backup/dbs01/ACCLOG/snapshots", "list_snapshots")],
+)
+def test_a_read_that_began_before_a_change_answers_none_after_it(service, monkeypatch, address, method):
+    service.backend.create_snapshot("acclog_backup01", "snap", journal=InMemoryJournal())
+    read, later = getattr(service.backend, method), []
+
+    def read_before(*args, **options):
+        value = read(*args, **options)
+        monkeypatch.setattr(service.backend, method, read)
+        service.change("DELETE", V)
+        later.append(service.get(address))
+        return value
+
+    monkeypatch.setattr(service.backend, method, read_before)
+    service.get(address)
+    service.run_all()
+    (after,) = later
+    assert after.status_code == 202
+    service.run_all()
+    job = after.headers["Location"].removeprefix("/v4/")
+    result = service.app.test_client().get(f"/v4/{job}/result", auth=("admin", "secret"))
+    assert (result.status_code, result.json["code"]) == (404, "no-such-volume")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.jobs.repeated_requests import Repeat
 from worker.store.results import SubmitOutcome
@@ -124,6 +126,21 @@ def test_a_read_that_is_joined_counts_who_waits_and_gives_all_of_them_the_whole(
     assert harness.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
     outcome, other, _ = harness.jobs.accept(replace(new, may_join_running=False))
     assert (outcome, other != job_id) == (SubmitOutcome.NEW, True)
+
+
+@pytest.mark.parametrize("operation", ["get_snapshot", "list_volumes"])
+def test_a_read_of_one_object_is_joined_until_a_change_ends(harness: Harness, operation: str):
+    """To a listing of the whole storage system the changes are applied that end while it is read."""
+    node, job_id = harness.node(), harness.accept(operation)
+    node.claim(job_id)
+    change = node.claim(harness.accept("create_volume"))
+    assert harness.jobs.accept(harness.new(operation))[:2] == (SubmitOutcome.COALESCED, job_id)
+    node.executor.execute(change)
+    outcome, later, _ = harness.jobs.accept(harness.new(operation))
+    assert (outcome, later == job_id) == (
+        (SubmitOutcome.COALESCED, True) if operation == "list_volumes" else (SubmitOutcome.NEW, False)
+    )
+    assert harness.jobs.accept(harness.new(operation))[:2] == (SubmitOutcome.COALESCED, later)
 
 
 def test_a_read_that_ends_leaves_the_mark_of_the_one_that_followed_it(harness: Harness):

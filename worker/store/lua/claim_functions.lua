@@ -5,8 +5,9 @@ local function start(id, token, lease_ms, read_ms, change_ms)
   local limit = tonumber(f[3] == 'read' and read_ms or change_ms)
   redis.call('ZADD', running_key(f[2]), text(now), id)
   redis.call('ZADD', due_key(f[1]), text(now + tonumber(lease_ms)), id)
+  local of_read = f[3] == 'read' and {changes_before = redis.call('GET', changes_key(f[1])) or '0'} or {}
   if f[4] == '0' then observe('wait ' .. f[2], now - tonumber(f[5])) end
-  change(id, f[6], {}, 'state', 'running', 'attempt', text((tonumber(f[4]) or 0) + 1), 'token', token, 'started', text(now),
+  change(id, f[6], of_read, 'state', 'running', 'attempt', text((tonumber(f[4]) or 0) + 1), 'token', token, 'started', text(now),
     'lease', text(now + tonumber(lease_ms)), 'deadline', text(now + limit), 'stalled_since', '', 'waiting_reason', '', 'step', '',
     'backend_job', '', 'not_before', '', 'message', '', 'cancellable', '1')
   return redis.call('HGETALL', job_key(id))

@@ -193,7 +193,7 @@ end
 -- `reply`: the result for a request that waits on the reply key; when nil, an empty reply makes it read the record.
 local function finish(id, state, keep_ms, fields, reply)
   local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'wants_reply',
-    'repeat', 'batch')
+    'repeat', 'batch', 'kind')
   local sub, keys, messages = f[1], cjson.decode(f[3]), {}
   keep_ms = record_ttl_ms(id, keep_ms)
   redis.call('ZREM', due_key(sub), id)
@@ -221,6 +221,7 @@ local function finish(id, state, keep_ms, fields, reply)
     local mean = tonumber(redis.call('HGET', P .. 'mean_durations:' .. sub, f[6]) or took)
     redis.call('HSET', P .. 'mean_durations:' .. sub, f[6], text(math.floor(mean * 0.7 + took * 0.3 + 0.5)))
   end
+  if f[12] == 'change' then redis.call('INCR', changes_key(sub)) end
   lift_barrier(id, sub, messages)
   publish_heads(sub, keys, messages)
   if f[9] == '1' then

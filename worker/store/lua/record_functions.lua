@@ -33,6 +33,8 @@ end
 local function listing_key(cache_key) return P .. 'listing:' .. cache_key end
 local function delta_key(cache_key) return P .. 'delta:' .. cache_key end
 local function inflight_key(cache_key) return P .. 'inflight:' .. cache_key end
+-- How many changes of a storage system have ended.
+local function changes_key(sub) return P .. 'changes:' .. sub end
 -- The request that made a job, kept so that the same request, sent again, finds it; which requests changed what an ordering
 -- key names; and whether the request that made a job is held open now.
 local function repeat_key(digest) return P .. 'repeat:' .. digest end

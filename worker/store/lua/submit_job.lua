@@ -30,10 +30,16 @@ if r['repeat'] and r['repeat'] ~= '' then
   local earlier = known_repeat(r['repeat'])
   if earlier and not (earlier[1] == 'HELD' and r.beside == earlier[2]) then return earlier end
 end
+-- May the request join a read that is running? Only to a listing of the whole storage system are changes applied that end while it is
+-- read: any other one may have been read before the volume, policy or path was what it is now.
+local function may_join_running(other)
+  if not r.may_join_running or not r.one_of_many then return r.may_join_running end
+  return get(other, 'changes_before')[1] == (redis.call('GET', changes_key(fields.subsystem)) or '0')
+end
 if r.inflight ~= '' then
   local other = redis.call('GET', inflight_key(r.inflight))
   local state = other and get(other, 'state')[1]
-  if state == 'queued' or (state == 'running' and r.may_join_running) then
+  if state == 'queued' or (state == 'running' and may_join_running(other)) then
     if not r.refresh then
       redis.call('HINCRBY', job_key(other), 'waiters', 1)
       -- A client that joins with another query: the job's result is then the whole listing, unless asked for with a query.
