@@ -149,7 +149,7 @@ class Batches:
         """Record the members, unless the Idempotency-Key is known; return the fields with their sequence numbers."""
         if self._idempotency_keys.find(idempotency_name(new.owner_key, new.idempotency_key)):
             return {}
-        same = {name: value for name, value in fields[0].items() if all(member[name] == value for member in fields)}
+        same = {name: value for name, value in fields[0].items() if all(member.get(name) == value for member in fields)}
         common = same | {"batch": batch_id, "version": "1", "attempt": "0", "waiters": "0"}
         differing = [
             {name: value for name, value in member.items() if name not in same}

@@ -122,6 +122,16 @@ def test_one_that_would_stop_after_a_failure_goes_on_while_there_is_none(harness
     assert (harness.job(batch_id).state, states(harness, batch_id)) == (State.SUCCEEDED, ["succeeded"] * 3)
 
 
+@pytest.mark.parametrize("order", [("clone_volume", "create_policy"), ("create_policy", "clone_volume")])
+def test_members_may_have_fields_that_others_do_not_have(harness: Harness, node: Node, order: tuple[str, str]):
+    """Only a clone has ordering keys of what it does not change."""
+    batch_id = harness.accept_batch(*map(harness.new, order))
+    has_field = [bool(harness.field(job.id, "changed")) for job in harness.members(batch_id)]
+    assert has_field == [operation == "clone_volume" for operation in order]
+    run(harness, node, batch_id)
+    assert states(harness, batch_id) == ["succeeded"] * 2
+
+
 def test_the_first_ten_failures_are_kept(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*[harness.new("create_volume", volume="vol")] * 12, parallel=1)
     run(harness, node, batch_id)
