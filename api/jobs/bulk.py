@@ -16,6 +16,7 @@ from api.services import current_services
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
+from worker.store.client import REDIS_UNAVAILABLE, ReplyLost
 from worker.store.results import CancelResult
 
 #: The maximum number of jobs in one request.
@@ -55,7 +56,13 @@ def retry_jobs(query: Mapping[str, Any], retry_batch: Callable[[Job], str]) -> d
         codes = freeze_choice(key, codes)
     made: list[str] = []
     tried = _by_id(job_id for job_id, code in codes.items() if not code)
-    codes |= {job_id: _retry(job, made, retry_batch) for job_id, job in tried.items()}
+    try:
+        codes |= {job_id: _retry(job, made, retry_batch) for job_id, job in tried.items()}
+    except REDIS_UNAVAILABLE as error:
+        if not made:
+            raise
+        # The answer must not say that nothing was accepted.
+        raise ReplyLost(str(error)) from error
     return {"retried": made, "refused": _refused(codes)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from worker.jobs.service import Jobs, NewJob
 from worker.jobs.status import INLINE_RESULT_BYTES, WORKER_TTL_MS, JobStatus, parse_job_status
 from worker.messaging.messages import parse_messages
 from worker.messaging.publisher import TaskPublisher
-from worker.store.client import NotReplicated
+from worker.store.client import REDIS_UNAVAILABLE, NotReplicated
 from worker.store.keys import Keys
 from worker.store.results import CancelResult, SubmitOutcome
 from worker.store.scripts import JobScripts
@@ -98,7 +99,8 @@ class Batches:
         except NotReplicated as refused:
             # As for a single job: without a key its client can only submit a new one.
             if refused.answer[0] == b"NEW" and not new.idempotency_key:
-                self.cancel(batch_id, "")
+                with suppress(*REDIS_UNAVAILABLE):
+                    self.cancel(batch_id, "")
             raise
         if outcome is not SubmitOutcome.NEW:
             self._discard(batch_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,9 @@ class Jobs:
         except NotReplicated as refused:
             # With an Idempotency-Key or a digest, a repetition finds the job; any other request makes a new one.
             if refused.answer[0] == b"NEW" and not (new.idempotency_key or new.repeat):
-                self.cancel(job_id, "")
+                # Where this fails, too, the job may be carried out, which the error that is raised says.
+                with suppress(*REDIS_UNAVAILABLE):
+                    self.cancel(job_id, "")
             raise
         status = parse_job_status(job_status) if job_status else None
         if outcome is SubmitOutcome.NEW and not payload and status and status.job.state is State.QUEUED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from redis import Redis
+from redis import ConnectionError, Redis
 
 from api.jobs import bulk
 from api.jobs.submit import submit
@@ -132,6 +132,22 @@ class TestMany:
             client.post(f"/v4/jobs/{job_id}/cancel")
         answers = [client.post("/v4/jobs/retry", json={"id": chosen}).json for chosen in (ids[:1], ids[:1], ids[1:])]
         assert [(len(answer["retried"]), answer["refused"]) for answer in answers] == [(1, []), (1, []), (2, [])]
+
+    @pytest.mark.parametrize("made", [0, 1])
+    def test_an_answer_without_redis_says_whether_some_may_be_accepted(self, client, ids, monkeypatch, made):
+        for job_id in ids:
+            client.post(f"/v4/jobs/{job_id}/cancel")
+        accept, accepted_ids = Jobs.accept, []
+
+        def away_after(jobs, new):
+            if len(accepted_ids) == made:
+                raise ConnectionError("away")
+            accepted_ids.append(new)
+            return accept(jobs, new)
+
+        monkeypatch.setattr(Jobs, "accept", away_after)
+        answer = problem(client.post("/v4/jobs/retry", json={"id": ids}), 503, "queue-unavailable")
+        assert (answer["retryable"], "may have been accepted" in answer["detail"]) == (made == 0, made == 1)
 
     def test_one_whose_record_is_gone_cannot_be_done_again(self, client, redis_client, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")

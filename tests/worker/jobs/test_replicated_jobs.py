@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import redis
 
 from tests.worker.harness import PREFIX, Harness
 from worker.config.settings import Settings, load
@@ -14,7 +16,7 @@ from worker.jobs.batches import Batches
 from worker.jobs.record import State
 from worker.jobs.repeated_requests import Repeat
 from worker.jobs.service import Jobs, NewJob
-from worker.store.client import NotReplicated, explain, refuses_writes
+from worker.store.client import NotReplicated, WriteRefused, explain, refuses_writes
 from worker.store.results import LeaseResult, SubmitOutcome
 from worker.store.scripts import JobScripts
 
@@ -93,6 +95,31 @@ def test_a_batch_is_treated_as_a_job(harness: Harness, alone: JobScripts, key: s
         batches.accept(harness.new_batch([harness.new("create_volume")], key=key))
     batch_id = refused.value.answer[1].decode()
     assert {harness.job(batch_id).state, *(job.state for job in harness.members(batch_id))} == {state}
+
+
+@pytest.mark.parametrize("command", ["set", "wait"])
+def test_an_error_after_the_job_was_recorded_does_not_say_that_it_was_not(
+    harness: Harness, alone: JobScripts, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    monkeypatch.setattr(redis.Redis, command, Mock(side_effect=redis.ConnectionError("away")))
+    outcome, job_id = _accept(harness, alone, harness.new("create_volume"))
+    assert (outcome, harness.job(job_id).state) == (SubmitOutcome.NEW, State.CANCELLED)
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_job_that_cannot_be_taken_back_may_be_accepted(
+    harness: Harness, alone: JobScripts, monkeypatch: pytest.MonkeyPatch, is_batch: bool
+):
+    jobs = _jobs(harness, alone)
+    publisher: Any = harness.publisher
+    batches = Batches(harness.client, alone, jobs, jobs.ids, publisher, harness.settings)
+    monkeypatch.setattr(alone, "cancel", Mock(side_effect=WriteRefused("NOREPLICAS Not enough good replicas")))
+    with pytest.raises(NotReplicated) as refused:
+        if is_batch:
+            batches.accept(harness.new_batch([harness.new("create_volume")]))
+        else:
+            jobs.accept(harness.new("create_volume"))
+    assert harness.job(refused.value.answer[1].decode()).state is State.QUEUED
 
 
 def test_intents_and_jobs_of_the_filer_wait_for_replicas_and_progress_does_not(harness: Harness, alone: JobScripts):
