@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from redis import ConnectionError, Redis
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.jobs import bulk
 from api.jobs.submit import submit
 from tests.api.front_end import FrontEnd, accepted, pointers, problem
 from worker.catalog.operations import CREATE_SNAPSHOT, Role
-from worker.jobs.service import Jobs
+from worker.jobs.service import Jobs, NewJob
 from worker.store.results import CancelResult
 
 URL = "/v4/filer/volumes/db01"
@@ -137,12 +138,12 @@ class TestMany:
     def test_an_answer_without_redis_says_whether_some_may_be_accepted(self, client, ids, monkeypatch, made):
         for job_id in ids:
             client.post(f"/v4/jobs/{job_id}/cancel")
-        accept, accepted_ids = Jobs.accept, []
+        accept, requests = Jobs.accept, list[NewJob]()
 
         def away_after(jobs, new):
-            if len(accepted_ids) == made:
-                raise ConnectionError("away")
-            accepted_ids.append(new)
+            if len(requests) == made:
+                raise RedisConnectionError("away")
+            requests.append(new)
             return accept(jobs, new)
 
         monkeypatch.setattr(Jobs, "accept", away_after)

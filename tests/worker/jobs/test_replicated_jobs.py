@@ -114,11 +114,9 @@ def test_a_job_that_cannot_be_taken_back_may_be_accepted(
     publisher: Any = harness.publisher
     batches = Batches(harness.client, alone, jobs, jobs.ids, publisher, harness.settings)
     monkeypatch.setattr(alone, "cancel", Mock(side_effect=WriteRefused("NOREPLICAS Not enough good replicas")))
+    new, accept = harness.new("create_volume"), batches.accept if is_batch else jobs.accept
     with pytest.raises(NotReplicated) as refused:
-        if is_batch:
-            batches.accept(harness.new_batch([harness.new("create_volume")]))
-        else:
-            jobs.accept(harness.new("create_volume"))
+        accept(harness.new_batch([new]) if is_batch else new)  # type: ignore[arg-type]
     assert harness.job(refused.value.answer[1].decode()).state is State.QUEUED
 
 
