@@ -137,10 +137,11 @@ def build(
         batches.advance_all,
         BreakerReport(shared.client, settings.key_prefix, node, gateways),
     ]
-    maintenance = _maintenance(shared, OutcomeReconciler(claims, gateways, shared.listings, settings), tasks)
     all_slots = sum(shared.slots.of(queue) for queue in shared.queues)
     executor = JobExecutor(claims, gateways, shared.listings, settings)
     runner = JobRunner(celery, claims, executor, shared.slots, all_slots)
+    reconciler = OutcomeReconciler(claims, gateways, shared.listings, settings)
+    maintenance = _maintenance(shared, reconciler, runner, tasks)
     register_tasks(celery, runner)
     celery.register_task(BatchTask(jobs, batches))
     return Runtime(
@@ -194,7 +195,7 @@ def _gateways(shared: _Shared) -> dict[str, BackendGateway]:
 
 
 def _maintenance(
-    shared: _Shared, reconciler: OutcomeReconciler, tasks: Sequence[Callable[[], object]]
+    shared: _Shared, reconciler: OutcomeReconciler, runner: JobRunner, tasks: Sequence[Callable[[], object]]
 ) -> MaintenanceLoop:
     """The maintenance loop, with these tasks among others."""
     client, settings = shared.client, shared.settings
@@ -207,6 +208,7 @@ def _maintenance(
         queues=shared.queues,
         reconcile=partial(_reconcile, reconciler, shared.celery),
         free_slots=shared.slots.free_slots,
+        run_next=runner.run_next,
         drain=shared.drain,
         report_health=partial(report_health, shared.node.partition("@")[0]),
         tasks=[

@@ -85,6 +85,7 @@ class RecordingPublisher:
 
     def __init__(self) -> None:
         self.messages: list[TaskMessage] = []
+        self.is_failing = False
 
     def message_for(self, _message: TaskMessage) -> str:
         """Return an empty text: the message is published afterwards."""

@@ -100,6 +100,16 @@ class JobRunner:
         """Wait until every job has ended or was handed over."""
         self._threads.shutdown()
 
+    # --- from the maintenance loop
+
+    def run_next(self, queue: str) -> bool:
+        """Run the next runnable job of a queue in a free slot, without a message; False when there is none."""
+        if not self._slots.take(queue, QueueClass(queue.rpartition(".")[2])):
+            return False
+        following = self._claim_next(queue)
+        self._continue_with(following, queue)
+        return following is not None
+
     # --- from Celery's tasks
 
     def run_message(self, job_id: str, queue: str, operation: Operation) -> None:

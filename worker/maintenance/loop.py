@@ -44,6 +44,7 @@ class MaintenanceLoop(threading.Thread):
         queues: Sequence[str],
         reconcile: Callable[[str, str], None],
         free_slots: Callable[[str], int],
+        run_next: Callable[[str], bool],
         drain: threading.Event,
         report_health: Callable[[str], None],
         tasks: Sequence[Callable[[], object]] = (),
@@ -59,6 +60,7 @@ class MaintenanceLoop(threading.Thread):
             queues: which queues this worker serves.
             reconcile: called with an id and a fencing token for each in-doubt job, in a thread of its own.
             free_slots: how many slots of a queue are free.
+            run_next: carries out the next runnable job of a queue in a free slot; returns whether there was one.
             drain: set while this worker shuts down.
             report_health: called with the state of :mod:`worker.health_report` for this process's health check.
             tasks: further callables, run once in each turn.
@@ -74,6 +76,7 @@ class MaintenanceLoop(threading.Thread):
         self._tasks = tasks
         self._over = threading.Event()
         self._free_slots = free_slots
+        self._run_next = run_next
         self._drain = drain
         self._report_health = report_health
         self._reconciling = 0
@@ -161,6 +164,9 @@ class MaintenanceLoop(threading.Thread):
         """Publish jobs for free slots: their messages may have been lost, or have met a worker without a free slot."""
         for queue in self._queues:
             free = 0 if self._drain.is_set() else self._free_slots(queue)
+            # A Redis whose memory is full takes no messages, and a broker of its own may be away: jobs go on without.
+            while self._publisher.is_failing and free > 0 and self._run_next(queue):
+                free -= 1
             if free > 0:
                 messages = self._scripts.pick_runnable(queue, free, LOOK_AHEAD)
                 self._publisher.publish_soon(parse_messages(messages))

@@ -35,6 +35,8 @@ class TaskPublisher:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._publishing: TaskMessage | None = None
+        #: Could the last message not be published?
+        self.is_failing = False
 
     def message_for(self, message: TaskMessage) -> str:
         """Return the serialised message for the submit script to enqueue; empty: it must be published afterwards."""
@@ -72,6 +74,7 @@ class TaskPublisher:
                 self._publish_while_connected(tried)
             except Exception as exc:  # noqa: BLE001 - whatever the broker's client raises, the message is published again
                 log.warning("publish.failed", error=type(exc).__name__, hint="the maintenance loop publishes it again")
+                self.is_failing = True
                 tried = self._publishing if self._publishing is not tried else None
             else:
                 return
@@ -82,6 +85,7 @@ class TaskPublisher:
         with self._celery.connection_for_write() as connection, self._celery.amqp.Producer(connection) as producer:
             while self._publishing is not None:
                 publish_message(self._celery, producer, self._publishing)
+                self.is_failing = False
                 self._publishing = self._waiting.get()
 
 

@@ -181,3 +181,17 @@ def test_tasks_are_for_messages_alone(runtime: Runtime):
     assert all(task.throws == (JobFailed,) for task in tasks[:-1])
     for task in tasks:
         assert (task.ignore_result, task.acks_late, task.max_retries) == (True, False, 0), task.name
+
+
+def test_a_job_that_was_put_off_goes_on_while_redis_is_full(harness: Harness, runtime: Runtime, runner: JobRunner):
+    """No message can be published then: the maintenance loop fills free slots by itself."""
+    job_id = harness.accept("create_volume")
+    harness.client.config_set("maxmemory", 1)
+    try:
+        runtime.publisher.is_failing = True
+        runtime.maintenance._publish_runnable()
+        runner.close()
+    finally:
+        harness.client.config_set("maxmemory", 0)
+    assert harness.job(job_id).state is State.SUCCEEDED
+    assert runner._slots.free_slots(_WRITE) == harness.settings.write_slots

@@ -33,14 +33,21 @@ class Turns:
     def __init__(self, harness: Harness, reconcile: Callable[[str, str], None] = lambda *_: None) -> None:
         self.beats, self.health, self.task_turns = Beats(), list[str](), list[int]()
         self.drain, self.free = threading.Event(), 3
+        #: What is carried out without a message, and how many jobs there are for that.
+        self.run, self.runnable = list[str](), 2
         scripts: Any = harness.scripts
         publisher: Any = harness.publisher
         beats: Any = self.beats
         self.loop = MaintenanceLoop(
             scripts, publisher, harness.settings, heartbeat=beats, subsystems=[SUBSYSTEM], queues=[_WRITE],
-            reconcile=reconcile, free_slots=lambda _queue: self.free, drain=self.drain,
+            reconcile=reconcile, free_slots=lambda _queue: self.free, run_next=self.run_next, drain=self.drain,
             report_health=self.health.append, tasks=[lambda: self.task_turns.append(1)],
         )  # fmt: skip
+
+    def run_next(self, queue: str) -> bool:
+        """Carry out the next job without a message."""
+        self.run.append(queue)
+        return len(self.run) <= self.runnable
 
 
 def in_doubt(harness: Harness, count: int) -> list[str]:

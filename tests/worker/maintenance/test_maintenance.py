@@ -97,6 +97,19 @@ def test_as_many_messages_as_there_are_free_slots(harness: Harness):
     assert [message.job_id for message in harness.publisher.take()] == jobs[:3]
 
 
+@pytest.mark.parametrize(("free", "runnable", "tried"), [(3, 2, 3), (3, 9, 3), (1, 9, 1), (0, 9, 0)])
+def test_jobs_are_run_without_messages_while_none_can_be_published(
+    harness: Harness, free: int, runnable: int, tried: int
+):
+    turns = Turns(harness)
+    turns.free, turns.runnable = free, runnable
+    turns.loop._turn(1)
+    assert turns.run == []
+    harness.publisher.is_failing = True
+    turns.loop._turn(2)
+    assert turns.run == [_WRITE] * tried
+
+
 def test_a_free_slot_finds_what_is_runnable_behind_what_is_not(harness: Harness):
     turns = Turns(harness)
     running, *_ = (harness.accept("create_snapshot", volume="vol", name=f"s{n}") for n in range(4))

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.worker.harness import PREFIX
 from worker.catalog.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
@@ -130,3 +131,18 @@ def test_nobody_waits_for_a_publisher_that_has_too_much_to_do(settings: Settings
     assert is_accepted
     # One was being published perhaps, and two were waiting.
     assert 2 <= len(published) <= 3
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_publisher_knows_whether_its_last_message_was_published(
+    settings: Settings, redis_client: Redis, is_full: bool
+):
+    publisher = create_publisher(settings)
+    publisher.is_failing = not is_full
+    redis_client.config_set("maxmemory", 1 if is_full else 0)
+    try:
+        publisher.publish_soon([TaskMessage("id", QUEUE, "create_volume")])
+        publisher.close(timeout_s=20)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert publisher.is_failing is is_full
