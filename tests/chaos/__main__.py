@@ -75,7 +75,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(stack: Stack, options: argparse.Namespace, seed: int, listening: Listening | None) -> Verdict:
     urls = [f"http://127.0.0.1:{port}" for port in stack.ports]
-    listed = requests.get(f"{urls[0]}/v4/{SUBSYSTEM}/volumes", auth=(USER, PASSWORD), timeout=60).json()
+    # On a busy machine the first listing takes longer than a read waits without a preference.
+    listed = requests.get(
+        f"{urls[0]}/v4/{SUBSYSTEM}/volumes", auth=(USER, PASSWORD), headers={"Prefer": "wait=20"}, timeout=60
+    ).json()
     wishes = Wishes(
         sorted(volume["name"] for volume in listed), by_path=_BY_PATH_IN_BATCHES if options.batches else 0.25
     )
