@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery, signals
 
-from tests.worker.harness import Harness
+from tests.worker.harness import PREFIX, Harness
 from tests.worker.webhooks.receiver import SECRET
+from worker import health_report, runtime
 from worker import main as worker_process
-from worker import runtime
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
 from worker.messaging.worker_loop import run_worker
 from worker.store.client import connect
 from worker.webhooks import main as webhook_process
+from worker.webhooks import tasks as webhook_tasks
+from worker.webhooks.dispatcher import WAIT_MS
+from worker.webhooks.receivers import Receiver
 from worker.webhooks.settings import WebhookSettings
-from worker.webhooks.tasks import TASK
+from worker.webhooks.tasks import QUEUE, TASK
 
 _OPTIONS = {"pool_cls": "threads", "without_gossip": True, "without_mingle": True, "task_events": True, "quiet": True}
 
@@ -148,7 +154,7 @@ def test_only_a_process_with_a_loop_has_heartbeats_at_rabbitmq(consumed: list[st
 
 def _signalled(part: Any, module: Any) -> None:
     module._connect_signals(part)
-    assert len(signals.setup_logging.receivers) == 1
+    assert [response for _, response in signals.setup_logging.send(None)] == [None]
     for signal in (signals.worker_ready, signals.worker_shutting_down, signals.worker_shutdown):
         signal.send(None)
 
@@ -242,3 +248,47 @@ def test_a_sender_of_webhooks_knows_its_hosts_and_sends_no_callbacks_without_a_s
     assert task._publish_next == dispatcher.publish_next
     # Until it consumes messages it is silent.
     assert dispatcher._silent_s() > 0
+
+
+@pytest.mark.usefixtures("started")
+def test_a_sender_of_webhooks_makes_publishes_and_sends_deliveries(
+    harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    # Waiting for events may take longer than any other command.
+    settings = load(Settings, redis_url=redis_url, redis_timeout=0.1)
+    receivers = {"one": Receiver("one", "https://hooks.example/x", SECRET)}
+    celery, dispatcher = webhook_process.build(settings, load(WebhookSettings), receivers, "hooks")
+    dispatcher.dispatch(1)
+    dispatcher.dispatch(150)
+    job_id = harness.accept("create_volume")
+    harness.node().carry_out(job_id)
+    dispatcher.dispatch(WAIT_MS)
+    dispatcher.publish_due()
+    (message,) = harness.client.lrange(f"{PREFIX}celery:{QUEUE}", 0, -1)
+    monkeypatch.setattr(webhook_tasks, "post", post := Mock(return_value=204))
+    celery.tasks[TASK].run(*json.loads(b64decode(json.loads(message)["body"]))[0])
+    url, body, *_ = post.call_args.args
+    assert (url, json.loads(body)["data"]["id"]) == ("https://hooks.example/x", job_id)
+    assert harness.client.hget(f"{PREFIX}metrics", "webhook one delivered") == b"1"
+    dispatcher._report(health_report.OK)
+    assert (health_report.read("hooks") or ())[1:] == (health_report.OK,)
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(
+    ("module", "service"), [(worker_process, "storage-api-worker"), (webhook_process, "storage-api-webhooks")]
+)
+def test_a_process_configures_its_log_and_its_traces(monkeypatch: pytest.MonkeyPatch, module: Any, service: str):
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module, "configure_logging", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(module.tracing, "configure", lambda *arguments: calls.append(arguments))
+    monkeypatch.setenv("SAPI_LOG_LEVEL", "WARNING")
+    assert module.main(["--node", "quick"]) == 0
+    assert calls == [("quick", "WARNING"), (service,)]
+
+
+@pytest.mark.parametrize(("module", "name"), [(worker_process, "worker"), (webhook_process, "webhooks")])
+def test_help_names_the_process_and_its_options(module: Any, name: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="0"):
+        module.main(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {name} [-h] [--node NODE]")

@@ -26,7 +26,8 @@ from worker.webhooks.receivers import Receiver
 log = structlog.get_logger(__name__)
 
 _READ_AT_ONCE = 200
-_WAIT_MS = 500
+#: How long each look at the event log waits for events (milliseconds).
+WAIT_MS = 500
 _RETRY_S = 0.5
 _REPORT_EVERY_S = 3.0
 #: Seconds without consumed messages after which a process does not dispatch.
@@ -54,7 +55,7 @@ class Dispatcher(threading.Thread):
         """Prepare the thread.
 
         Args:
-            event_log: the log, with a connection whose time limit is longer than half a second.
+            event_log: the log, with a connection whose time limit is longer than `WAIT_MS`.
             outbox: the deliveries.
             scripts: the scripts.
             receivers: the receivers by name.
@@ -89,7 +90,7 @@ class Dispatcher(threading.Thread):
                 if not announced:
                     self._outbox.announce_callbacks(possible=self._callbacks)
                     announced = True
-                self.dispatch(_WAIT_MS)
+                self.dispatch(WAIT_MS)
                 self.publish_due()
                 if self._report(CONSUMER_SILENT if self._silent_s() > _MOST_SILENT_S else OK) and self._callbacks:
                     # Redis may have lost its data since, or a process without the secret has started.
@@ -138,18 +139,17 @@ class Dispatcher(threading.Thread):
         if event.status is None or not event.status.job.done:
             return
         job = event.status.job
-        notified = [receiver.name for receiver in self._receivers.values() if receiver.is_notified_of(job)]
-        if not notified and not (job.callback and self._callbacks):
-            return
-        with links_below(self._path_prefix):
-            body = message(event)
-        for name in notified:
-            fields = {"receiver": name, "label": name}
-            yield _delivery(job, name, body, fields)
+        targets = {name: {"receiver": name, "label": name} for name in self._notified_of(job)}
         if job.callback and self._callbacks:
             _, host, port = target_of(job.callback)
-            target = f"{CALLBACKS}:{host}:{port}"
-            yield _delivery(job, target, body, {"url": job.callback, "label": CALLBACKS})
+            targets[f"{CALLBACKS}:{host}:{port}"] = {"url": job.callback, "label": CALLBACKS}
+        if targets:
+            with links_below(self._path_prefix):
+                body = message(event)
+            yield from (_delivery(job, target, body, fields) for target, fields in targets.items())
+
+    def _notified_of(self, job: Job) -> list[str]:
+        return [receiver.name for receiver in self._receivers.values() if receiver.is_notified_of(job)]
 
 
 def _delivery(job: Job, target: str, body: str, fields: Mapping[str, str]) -> tuple[str, str, Mapping[str, str]]:

@@ -22,7 +22,7 @@ from worker.messaging.worker_loop import run_worker
 from worker.store.client import connect
 from worker.store.scripts import JobScripts
 from worker.telemetry import tracing
-from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.dispatcher import WAIT_MS, Dispatcher
 from worker.webhooks.outbox import Outbox
 from worker.webhooks.receivers import Receiver, check_secret, read_receivers
 from worker.webhooks.settings import WebhookSettings
@@ -40,11 +40,13 @@ def build(
     client = connect(settings, connections=50)
     scripts = JobScripts(client, settings.key_prefix)
     outbox = Outbox(client, scripts, settings.key_prefix)
+    # It waits for events, and after that as long for the answer as any command may take.
+    waiting = connect(settings, command_timeout_s=WAIT_MS / 1000 + settings.redis_timeout, connections=2)
     celery = create_celery(settings, consumed=[QUEUE])
     activity = use_consumer(celery)
     secret = webhook_settings.callback_secret.get_secret_value()
     dispatcher = Dispatcher(
-        EventLog(client, settings.key_prefix),
+        EventLog(waiting, settings.key_prefix),
         outbox,
         scripts,
         receivers,

@@ -21,12 +21,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.util.http import parse_excluded_urls
 
 from tests.worker.harness import SUBSYSTEM, Harness
+from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import Settings, load
 from worker.execution.runner import JobRunner, Slots, _attempt_span
 from worker.messaging.app import create_celery
 from worker.messaging.message_templates import MessageTemplates
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.telemetry import tracing
+from worker.webhooks.outbox import Delivery
+from worker.webhooks.tasks import DeliverTask, publisher
 
 _ROOT = Path(__file__).parents[3]
 _JOB_TRACE, _REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -139,6 +142,31 @@ def test_a_message_is_published_in_the_trace_of_its_job():
     producer: Any = None
     publish_message(celery, producer, TaskMessage("id", "filer.write", "create_volume", _JOB))
     assert contexts == [_JOB]
+
+
+@pytest.mark.usefixtures("spans")
+@pytest.mark.parametrize("traceparent", [_JOB, ""])
+def test_a_delivery_is_published_in_the_trace_of_its_job_or_in_none(traceparent: str):
+    contexts: list[tuple[str, bool]] = []
+    celery: Any = SimpleNamespace(
+        send_task=lambda *_, **__: contexts.append((tracing.current_context(), is_instrumentation_enabled()))
+    )
+    # As the thread that publishes deliveries.
+    with tracing.quiet():
+        publisher(celery)("msg_1", traceparent)
+    assert contexts == [(traceparent, bool(traceparent))]
+
+
+def test_an_attempt_of_a_delivery_is_a_span_of_its_jobs_trace(spans: InMemorySpanExporter):
+    delivery = Delivery("msg_1", "", "https://hooks.example/x", b"{}", "job-1", _JOB)
+    outbox: Any = SimpleNamespace(get=lambda _id: delivery, end=lambda _id, _error: "again")
+    DeliverTask(outbox, {}, "", CallbackHosts(""), lambda _target: None).run("msg_1")
+    (span,) = spans.get_finished_spans()
+    assert (span.name, _parent(span)) == ("deliver webhook", (_JOB_TRACE, _REQUEST_SPAN))
+    assert dict(span.attributes or {}) == {
+        "job.id": "job-1", "webhook.id": "msg_1", "webhook.receiver": "", "webhook.outcome": "again",
+        "webhook.error": "callbacks to this host are not allowed",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("spans")

@@ -60,6 +60,17 @@ def test_localhost_that_is_not_this_machine_is_refused(monkeypatch: pytest.Monke
         resolve("localhost", 80, CallbackHosts("http://localhost:80"))
 
 
+@pytest.mark.parametrize(
+    ("entry", "is_allowed"), [("http://localhost:80", True), ("http://localhost:81", False), ("", False)]
+)
+def test_localhost_is_sent_something_where_an_entry_names_it_with_this_port(entry: str, *, is_allowed: bool):
+    if is_allowed:
+        assert "127.0.0.1" in resolve("localhost", 80, CallbackHosts(entry))
+    else:
+        with pytest.raises(RefusedAddress):
+            resolve("localhost", 80, CallbackHosts(entry))
+
+
 def test_an_entry_allows_its_port_and_scheme_alone():
     hosts = CallbackHosts(
         "One.example:8443, http://two.example, three.example, http://four.example:80, six.example:443, localhost:8"

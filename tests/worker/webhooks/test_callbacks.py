@@ -10,6 +10,7 @@ import pytest
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
+from structlog.testing import capture_logs
 
 from tests.worker.harness import PREFIX, Harness
 from worker.config.callback_hosts import CallbackHosts
@@ -70,9 +71,11 @@ def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(harne
     task = DeliverTask(Outbox(harness.client, harness.scripts, PREFIX), {}, "", CallbackHosts(""), targets.append)
     harness.client.hset(f"{PREFIX}webhook:msg_0", mapping={
         "url": "https://hooks.example.org:8443/ends", "body": "{}", "job_id": "job", "attempts": "0", "created": "1",
-        "target": "callbacks:hooks.example.org:8443",
+        "target": "callbacks:hooks.example.org:8443", "traceparent": f"00-{1:032x}-{2:016x}-01",
     })  # fmt: skip
-    task.run("msg_0")
+    with capture_logs() as lines:
+        task.run("msg_0")
+    assert [(line["event"], line["trace_id"]) for line in lines] == [("webhook.attempted", f"{1:032x}")]
     assert targets == ["callbacks:hooks.example.org:8443"]
 
 

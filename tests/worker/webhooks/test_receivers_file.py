@@ -31,6 +31,7 @@ from worker.webhooks.settings import WebhookSettings
         ('[a]\nurl = "https:///x"\nsecret = {env = "S"}', "url must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = []', "events must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = "job.failed"', "events must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = 5', "events must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nvolume = ""', "volume must be text"),
         ('[a]\nurl = "https://ann:pw@x"\nsecret = {env = "S"}', "without user"),
         ('[a]\nurl = "https://x:65536"\nsecret = {env = "S"}', "url must be"),

@@ -91,6 +91,14 @@ def test_others_are_not(address: str):
     assert not is_refused(ip_address(address))
 
 
+def test_an_address_of_a_family_that_this_machine_has_not_is_none_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    def no_such_family(*_: Any) -> socket.socket:
+        raise OSError("Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", no_such_family)
+    assert not is_refused(ip_address("2600::1"))
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from cryptography import x509
@@ -16,7 +17,7 @@ from cryptography import x509
 from tests.certificates import write_certificate
 from tests.worker.webhooks.receiver import HookReceiver
 from worker.config.callback_hosts import CallbackHosts
-from worker.webhooks.sending import NotSent, post
+from worker.webhooks.sending import NotSent, _send, _status, post
 
 _NAME = "hooks.example"
 
@@ -48,6 +49,42 @@ def test_the_request_is_whole_and_names_its_host(path: str, target: str):
         "webhook-id: msg_1",
     ]  # fmt: skip
     assert sent == body
+
+
+class _Pieces:
+    """A connection from which an answer comes in pieces of some size."""
+
+    def __init__(self, answer: bytes, size_bytes: int) -> None:
+        self._pieces = [answer[start : start + size_bytes] for start in range(0, len(answer), size_bytes)]
+
+    def settimeout(self, _seconds: float) -> None:
+        pass
+
+    def recv(self, _limit: int) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+@pytest.mark.parametrize("size_bytes", [1, 2, 7, 26, 1000])
+def test_an_answer_may_come_in_any_pieces(size_bytes: int):
+    answer = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Away\r\n\r\n"
+    connection: Any = _Pieces(answer, size_bytes)
+    assert _status(connection, float("inf")) == 503
+
+
+def test_what_comes_after_something_else_than_http_is_no_answer():
+    connection: Any = _Pieces(b"nonsense\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 12)
+    with pytest.raises(ValueError, match="nothing that is HTTP"):
+        _status(connection, float("inf"))
+
+
+def test_nothing_more_is_sent_when_the_time_is_over():
+    connection = Mock()
+    connection.send.return_value = 1
+    _send(connection, b"ab", float("inf"))
+    assert connection.settimeout.mock_calls == [call(float("inf"))] * 2
+    with pytest.raises(TimeoutError, match="took too long"):
+        _send(connection, b"ab", float("-inf"))
+    assert connection.send.call_count == 2
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,15 @@ def test_how_the_process_does_is_reported(harness: Harness, silent_s: float, log
 def test_a_process_publishes_what_is_due_and_tells_that_it_sends_no_callbacks(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("worker.webhooks.dispatcher._WAIT_MS", 1)
+    monkeypatch.setattr("worker.webhooks.dispatcher.WAIT_MS", 1)
     make_deliveries(harness, 2)
     published: list[str] = []
     harness.client.set(f"{PREFIX}webhook_callbacks", "1")
     dispatcher, _ = dispatcher_of(
         harness, callbacks=False, publish=lambda delivery_id, _trace: published.append(delivery_id)
     )
-    dispatcher.run()
+    dispatcher.start()
+    dispatcher.join(20)
     assert published == ["msg_0", "msg_1"]
     assert not harness.client.exists(f"{PREFIX}webhook_callbacks")
 
@@ -62,6 +63,25 @@ def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_secon
     assert states == [OK, CONSUMER_SILENT, OK, OK]
 
 
+@pytest.mark.parametrize("error", [redis.ConnectionError("away"), ValueError("a mistake")])
+def test_a_process_pauses_after_each_failure(harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    dispatcher, pauses_s = dispatcher_of(harness)[0], list[float]()
+
+    def fail(_wait_ms: int) -> None:
+        raise error
+
+    def pause(seconds: float) -> None:
+        pauses_s.append(seconds)
+        if len(pauses_s) == 2:
+            dispatcher.stop()
+
+    monkeypatch.setattr(dispatcher, "dispatch", fail)
+    monkeypatch.setattr(dispatcher, "_report", lambda _state: False)
+    monkeypatch.setattr(dispatcher._over, "wait", pause)
+    dispatcher.run()
+    assert pauses_s == [0.5, 0.5]
+
+
 def test_requests_may_name_receivers_only_where_there_is_a_secret(harness: Harness):
     outbox = Outbox(harness.client, harness.scripts, PREFIX)
     outbox.announce_callbacks(possible=True)
@@ -71,15 +91,21 @@ def test_requests_may_name_receivers_only_where_there_is_a_secret(harness: Harne
 
 
 @pytest.mark.parametrize("callbacks", [True, False])
-def test_that_callbacks_are_possible_is_written_again_where_it_is_lost(harness: Harness, *, callbacks: bool):
+def test_that_callbacks_are_possible_is_written_again_where_it_is_lost_and_deleted_once(
+    harness: Harness, *, callbacks: bool
+):
     silent_s, states = [0.0], list[str]()
 
     def report(state: str) -> None:
         states.append(state)
-        harness.client.delete(f"{PREFIX}webhook_callbacks")
         silent_s[0] = 11.0
         if len(states) > 1:
             dispatcher.stop()
+        elif callbacks:
+            harness.client.delete(f"{PREFIX}webhook_callbacks")
+        else:
+            # As another process that has the secret does.
+            harness.client.set(f"{PREFIX}webhook_callbacks", "1")
 
     dispatcher = Dispatcher(
         EventLog(harness.client, PREFIX), Outbox(harness.client, harness.scripts, PREFIX), harness.scripts, {},
@@ -87,7 +113,7 @@ def test_that_callbacks_are_possible_is_written_again_where_it_is_lost(harness: 
     )  # fmt: skip
     dispatcher.run()
     assert states == [OK, CONSUMER_SILENT]
-    assert bool(harness.client.exists(f"{PREFIX}webhook_callbacks")) is callbacks
+    assert harness.client.exists(f"{PREFIX}webhook_callbacks")
 
 
 def test_an_attempt_that_has_ended_makes_room_for_the_next(harness: Harness):

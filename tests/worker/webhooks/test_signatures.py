@@ -111,7 +111,13 @@ def test_a_receiver_that_knows_either_secret_verifies_while_they_are_exchanged()
         assert Webhook(secret).verify(_DELIVERY.body, headers) == json.loads(_DELIVERY.body)
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_QUJD", f"{SECRET} whsec_QUJD", "whsec_!", SECRET + "A" * 90])
+@pytest.mark.parametrize("size_bytes", [24, 25, 26, 64])
+def test_a_secret_of_24_to_64_bytes_may_be_written_without_padding(size_bytes: int):
+    text = base64.b64encode(b"n" * size_bytes).decode()
+    assert [check_secret(each, "it") for each in (text, text.rstrip("="))] == [text, text.rstrip("=")]
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_QUJD", f"{SECRET} whsec_QUJD", "whsec_!", "A" * 31, "A" * 87])
 def test_a_secret_that_the_specification_does_not_allow_is_refused(secret: str):
     with pytest.raises(BadSettings):
         check_secret(secret, "it")
