@@ -258,6 +258,7 @@ def test_a_sender_of_webhooks_makes_publishes_and_sends_deliveries(
     settings = load(Settings, redis_url=redis_url, redis_timeout=0.1)
     receivers = {"one": Receiver("one", "https://hooks.example/x", SECRET)}
     celery, dispatcher = webhook_process.build(settings, load(WebhookSettings), receivers, "hooks")
+    assert [queue.name for queue in celery.conf.task_queues] == [QUEUE]
     dispatcher.dispatch(1)
     dispatcher.dispatch(150)
     job_id = harness.accept("create_volume")
@@ -276,15 +277,19 @@ def test_a_sender_of_webhooks_makes_publishes_and_sends_deliveries(
 
 @pytest.mark.usefixtures("started")
 @pytest.mark.parametrize(
-    ("module", "service"), [(worker_process, "storage-api-worker"), (webhook_process, "storage-api-webhooks")]
+    ("module", "node", "service"),
+    [(worker_process, "worker", "storage-api-worker"), (webhook_process, "webhooks", "storage-api-webhooks")],
 )
-def test_a_process_configures_its_log_and_its_traces(monkeypatch: pytest.MonkeyPatch, module: Any, service: str):
+def test_a_process_configures_its_log_and_its_traces_and_listens_to_signals(
+    monkeypatch: pytest.MonkeyPatch, module: Any, node: str, service: str
+):
     calls: list[tuple[str, ...]] = []
     monkeypatch.setattr(module, "configure_logging", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(module.tracing, "configure", lambda *arguments: calls.append(arguments))
     monkeypatch.setenv("SAPI_LOG_LEVEL", "WARNING")
-    assert module.main(["--node", "quick"]) == 0
-    assert calls == [("quick", "WARNING"), (service,)]
+    assert module.main([]) == 0
+    assert calls == [(node, "WARNING"), (service,)]
+    assert [len(each.receivers) for each in (signals.worker_ready, signals.worker_shutting_down)] == [1, 1]
 
 
 @pytest.mark.parametrize(("module", "name"), [(worker_process, "worker"), (webhook_process, "webhooks")])

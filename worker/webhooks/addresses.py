@@ -23,7 +23,8 @@ def resolve(host: str, port: int, hosts: CallbackHosts) -> list[str]:
     Raises:
         OSError: it has no address. RefusedAddress: all of its addresses are refused.
     """
-    records = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    records = socket.getaddrinfo(host, port)
+    # Each comes once for each kind of socket.
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in records))
     allowed = [address for address in addresses if _is_allowed(host, port, address.partition("%")[0], hosts)]
     if not allowed:

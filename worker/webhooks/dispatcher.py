@@ -164,7 +164,8 @@ def message(event: Event) -> str:
     job = event.status.job
     document: dict[str, Any] = {
         "type": f"job.{job.state}",
-        "timestamp": rfc3339(job.finished_ms or job.updated_ms),
+        # Its end is its last change.
+        "timestamp": rfc3339(job.updated_ms),
         "data": job_document(event.status),
     }
     return orjson.dumps(document).decode()

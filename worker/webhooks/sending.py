@@ -44,7 +44,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], hosts: CallbackHosts
             _send(connection, _head(url, len(body), headers) + body, deadline)
             return _status(connection, deadline)
     except (OSError, ValueError) as error:
-        raise NotSent(f"{host}: {error or type(error).__name__}") from None
+        raise NotSent(f"{host}: {error}") from None
 
 
 def _connected(addresses: list[str], port: int, tls_host: str, deadline: float) -> socket.socket:

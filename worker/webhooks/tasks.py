@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from celery import Celery, Task
@@ -30,7 +29,6 @@ class DeliverTask(Task):
     """Sends a delivery, if it has not ended meanwhile."""
 
     name = TASK
-    ignore_result = True
 
     def __init__(
         self,
@@ -105,10 +103,9 @@ def publisher(celery: Celery) -> Callable[[str, str], None]:
     """Return what publishes the message of a delivery, in its job's trace; if lost, it is repeated after its lease."""
 
     def publish(delivery_id: str, traceparent: str) -> None:
-        options: dict[str, Any] = {"queue": QUEUE, "ignore_result": True, "retry": False}
         try:
             with tracing.within(traceparent) if traceparent else nullcontext():
-                celery.send_task(TASK, args=[delivery_id], **options)
+                celery.send_task(TASK, args=[delivery_id], queue=QUEUE, retry=False)
         except OperationalError as exc:
             log.info("webhook.not-published", delivery_id=delivery_id, error=type(exc).__name__)
 

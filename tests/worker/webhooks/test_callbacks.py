@@ -13,8 +13,9 @@ from kombu.exceptions import OperationalError
 from structlog.testing import capture_logs
 
 from tests.worker.harness import PREFIX, Harness
+from tests.worker.webhooks.outboxes import dispatcher_of
 from worker.config.callback_hosts import CallbackHosts
-from worker.jobs.event_log import EventLog
+from worker.jobs.event_log import Event, EventLog, Position
 from worker.jobs.service import NewJob
 from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.outbox import Outbox
@@ -45,6 +46,11 @@ def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(harne
     deliveries = [harness.client.hgetall(key) for key in harness.client.scan_iter(f"{PREFIX}webhook:*")]
     assert {each[b"label"] for each in deliveries} == {b"one", b"callbacks"}
     assert job_id.encode() in {each[b"job_id"] for each in deliveries}
+
+
+def test_the_end_of_a_job_that_this_version_cannot_read_is_passed_over(harness: Harness):
+    dispatcher, _ = dispatcher_of(harness)
+    assert list(dispatcher._deliveries(Event(Position("1-0", 1), 1, None))) == []
 
 
 def test_links_lead_below_the_path_of_the_public_url(harness: Harness):

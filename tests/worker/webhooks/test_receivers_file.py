@@ -59,15 +59,15 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
 
 
 def test_every_filter_of_a_receiver_counts(tmp_path: Path):
-    file = tmp_path / "hooks.toml"
+    file, longest = tmp_path / "hooks.toml", "a-b_" + "c" * 59
     (tmp_path / "secret").write_text(f" {SECRET}\n")
     file.write_text(
-        f'[{"a" * 63}]\nurl = "http://x/"\nsecret = {{file = "secret"}}\nstate = "cancelled, failed"\n'
+        f'[{longest}]\nurl = "http://x/"\nsecret = {{file = "secret"}}\nstate = "cancelled, failed"\n'
         'events = ["job.succeeded", "job.failed"]\n'
         'operation = "batch, update_volume"\nsubsystem = "one"\nbatch = "id"\nvolume = "v"\nrequested_by = "ann"\n'
     )
     ((name, receiver),) = read_receivers(load(WebhookSettings, webhooks_file=str(file))).items()
-    assert (name, receiver.name, receiver.secret, [*receiver.events]) == ("a" * 63, name, SECRET, ["job.failed"])
+    assert (name, receiver.name, receiver.secret, [*receiver.events]) == (longest, name, SECRET, ["job.failed"])
     job_filter = receiver.job_filter
     assert (job_filter.subsystem, job_filter.batch, job_filter.volume) == ("one", "id", "v")
     assert (job_filter.requested_by, job_filter.operations) == ("ann", ("batch", "update_volume"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from ipaddress import ip_address
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -97,6 +98,22 @@ def test_an_address_of_a_family_that_this_machine_has_not_is_none_of_its_own(mon
 
     monkeypatch.setattr(socket, "socket", no_such_family)
     assert not is_refused(ip_address("2600::1"))
+
+
+@pytest.mark.parametrize(("address", "family"), [("2600::1", socket.AF_INET6), ("10.1.2.3", socket.AF_INET)])
+def test_an_address_from_which_packets_to_it_come_is_this_machine_s(
+    monkeypatch: pytest.MonkeyPatch, address: str, family: socket.AddressFamily
+):
+    made = MagicMock()
+    made.return_value.__enter__.return_value.getsockname.return_value = (address, 40_000)
+    monkeypatch.setattr(socket, "socket", made)
+    assert is_refused(ip_address(address))
+    made.assert_called_once_with(family, socket.SOCK_DGRAM)
+
+
+def test_of_the_addresses_of_a_name_those_are_called_that_are_not_refused(names: Names):
+    names(["127.0.0.1", "10.1.2.3", "169.254.169.254", "10.1.2.2"])
+    assert resolve(NAME, 443, CallbackHosts(NAME)) == ["10.1.2.3", "10.1.2.2"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cryptography import x509
 from tests.certificates import write_certificate
 from tests.worker.webhooks.receiver import HookReceiver
 from worker.config.callback_hosts import CallbackHosts
-from worker.webhooks.sending import NotSent, _send, _status, post
+from worker.webhooks.sending import TIMEOUT_S, NotSent, _send, _status, post
 
 _NAME = "hooks.example"
 
@@ -154,9 +154,10 @@ def test_only_who_proves_its_name_is_sent_anything(
 
 
 def test_a_connection_over_which_nothing_can_be_sent_is_closed(monkeypatch: pytest.MonkeyPatch):
-    opened, connect = list[socket.socket](), socket.create_connection
+    opened, connect, limits_s = list[socket.socket](), socket.create_connection, list[float]()
 
     def recording(*arguments: Any, **options: Any) -> socket.socket:
+        limits_s.append(options["timeout"])
         opened.append(connect(*arguments, **options))
         return opened[-1]
 
@@ -170,3 +171,4 @@ def test_a_connection_over_which_nothing_can_be_sent_is_closed(monkeypatch: pyte
         with pytest.raises(NotSent, match="authorities"):
             post(f"https://{host}/", b"{}", {}, CallbackHosts(host))
     assert [connection.fileno() for connection in opened] == [-1]
+    assert 0 < limits_s[0] <= TIMEOUT_S
