@@ -45,7 +45,6 @@ _AMQP_HEARTBEAT_S = 10
 #: Settings on which the guarantees depend. A worker does not start with other values.
 REQUIRED = {
     "task_acks_late": False,
-    "worker_disable_prefetch": True,
     "worker_prefetch_multiplier": 1,
     "task_ignore_result": True,
     "task_serializer": "json",
@@ -84,8 +83,6 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        task_send_sent_event=False,
-        task_create_missing_queues=True,
         task_queues=_queues(consumed),
         event_queue_ttl=30,
     )

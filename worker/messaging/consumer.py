@@ -50,9 +50,7 @@ class ActivityStep(bootsteps.StartStopStep):
 
     requires = (Tasks,)
 
-    def __init__(self, consumer: Any, **options: Any) -> None:
-        super().__init__(consumer, **options)
-        self._timer: Any = None
+    _timer: Any = None
 
     def start(self, consumer: Any) -> None:
         self._timer = consumer.timer.call_repeatedly(_CHECK_EVERY_S, _check, (consumer,))

@@ -65,9 +65,7 @@ class EventFlushStep(bootsteps.StartStopStep):
 
     requires = (Events,)
 
-    def __init__(self, consumer: Any, **options: Any) -> None:
-        super().__init__(consumer, **options)
-        self._flushing: Any = None
+    _flushing: Any = None
 
     def start(self, consumer: Any) -> None:
         dispatcher = consumer.event_dispatcher

@@ -37,7 +37,7 @@ def is_task_message(message: Any) -> bool:
     """Is this a message of a job as `publish_message` sends it: one id, no other arguments, no delay?"""
     try:
         headers = message["headers"]
-        args, kwargs, embedded = json.loads(base64.b64decode(message["body"], validate=True))
+        args, kwargs, embedded = json.loads(base64.b64decode(message["body"]))
         return (
             headers["task"].startswith("storage.")
             and isinstance(headers["id"], str)

@@ -133,6 +133,14 @@ def test_starts_and_ends_of_messages_are_not_those_of_jobs():
     assert sent == ["task-received", "task-revoked"]
 
 
+def test_a_message_counts_as_acknowledged_without_a_word_to_the_broker():
+    request: Any = TaskRequest.__new__(TaskRequest)
+    assert not request.acknowledged
+    # It has no connection.
+    request.acknowledge()
+    assert request.acknowledged
+
+
 def test_without_a_dispatcher_nothing_is_emitted(celery):
     emit_started(celery, "1")
     assert not hasattr(celery, "flower_events")

@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 from worker.config.settings import Settings, load
 from worker.messaging import task_events
 from worker.messaging.app import create_celery
-from worker.messaging.consumer import ActivityStep, Consumer, use_consumer
+from worker.messaging.consumer import ActivityStep, Consumer, _check, use_consumer
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep
+from worker.messaging.transport import Channel, SentinelChannel
 
 
 @pytest.fixture
@@ -46,10 +47,14 @@ def test_it_is_nobodys_default_application(application: Celery):
     assert celery_package.current_app != application
 
 
-def test_a_front_end_gives_up_on_a_broker_at_once_and_a_worker_never():
-    front_end = create_celery(load(Settings)).conf.broker_transport_options
+@pytest.mark.parametrize("more", [{}, {"broker_url": "amqp://u:p@host/v"}])
+def test_a_front_end_gives_up_on_a_broker_at_once(more: dict[str, Any]):
+    front_end = create_celery(load(Settings, **more)).conf.broker_transport_options
     pauses_s = {name: front_end[name] for name in ("max_retries", "interval_start", "interval_step", "interval_max")}
     assert pauses_s == {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
+
+def test_a_worker_never_gives_up_on_a_broker():
     worker = create_celery(load(Settings), consumed=["q"]).conf
     assert (worker.broker_connection_retry_on_startup, worker.broker_connection_max_retries) == (True, None)
     assert worker.broker_transport_options["health_check_interval"] == 5
@@ -94,10 +99,29 @@ def test_a_step_ends_the_timer_that_it_has_started(step_class: Any):
     step = step_class(consumer)
     step.stop(consumer)
     step.start(consumer)
+    repeated = (1.0, _check, (consumer,)) if step_class is ActivityStep else (0.2, consumer.event_dispatcher.flush)
+    consumer.timer.call_repeatedly.assert_called_once_with(*repeated)
     timer = consumer.timer.call_repeatedly.return_value
     assert timer.cancel.mock_calls == []
     step.stop(consumer)
     timer.cancel.assert_called_once_with()
+
+
+def test_the_events_that_wait_are_sent_once_more_when_a_worker_ends():
+    consumer = Mock()
+    step = EventFlushStep(consumer)
+    step.start(consumer)
+    step.shutdown(consumer)
+    consumer.timer.call_repeatedly.return_value.cancel.assert_called_once_with()
+    consumer.event_dispatcher.flush.assert_called_once_with()
+    # It may end before it has reached the broker.
+    consumer.event_dispatcher = None
+    EventFlushStep(consumer).shutdown(consumer)
+
+
+@pytest.mark.parametrize("channel", [Channel, SentinelChannel])
+def test_no_record_of_unacknowledged_messages_is_kept(channel: Any):
+    assert channel.ack_emulation is False
 
 
 def test_flower_hears_of_a_message_as_of_those_of_celery(monkeypatch: pytest.MonkeyPatch):

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from queue import Empty
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 import redis
 from celery import Celery
+from celery.worker import consumer as celery_consumer
 from structlog.testing import capture_logs
 
 from worker.messaging import consumer as module
@@ -25,6 +26,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     time = SimpleNamespace(monotonic=lambda: made.now_s, sleep=made.pauses_s.append)
     monkeypatch.setattr(module, "time", time)
     monkeypatch.setattr(transport, "time", time)
+    return made
+
+
+@pytest.fixture
+def consumer(monkeypatch: pytest.MonkeyPatch) -> Consumer:
+    """One without a connection and without Celery's own parts."""
+    monkeypatch.setattr(celery_consumer.Consumer, "__init__", init := Mock(return_value=None))
+    made = Consumer("argument", option=1)
+    init.assert_called_once_with("argument", option=1)
     return made
 
 
@@ -120,11 +130,12 @@ def test_a_channel_is_closed_although_its_last_request_failed_with_the_connectio
     assert closings == ["tried", "tried", "closed"]
 
 
-def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(clock: SimpleNamespace):
+def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(
+    clock: SimpleNamespace, consumer: Consumer
+):
     closed = list[str]()
     events, other = (SimpleNamespace(release=lambda name=name: closed.append(name)) for name in ("events", "other"))
-    consumer = Consumer.__new__(Consumer)
-    consumer._failed_at, consumer._opened = 0.0, [events, other]
+    consumer._opened += [events, other]
     # The connection for events is closed by its own step.
     consumer.event_dispatcher = SimpleNamespace(connection=events)
     consumer._recover()

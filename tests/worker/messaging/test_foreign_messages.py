@@ -8,6 +8,7 @@ import pickle
 import threading
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from celery.contrib.testing.worker import start_worker
 from tests.worker.harness import PREFIX
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
-from worker.messaging.transport import is_task_message
+from worker.messaging.transport import Channel, MalformedMessage, is_task_message
 
 QUEUE = "filer.write"
 KEY = f"{PREFIX}celery:{QUEUE}"
@@ -99,6 +100,16 @@ def test_one_wrong_header_is_enough(header: dict[str, Any]):
 )
 def test_a_message_holds_one_id_and_nothing_else(body: bytes):
     assert not is_task_message(json.loads(message(body)))
+
+
+def test_a_message_that_kombu_cannot_read_is_refused():
+    payload = json.loads(message(b'[["id"], {}, {}]'))
+    channel = SimpleNamespace(decode_body=lambda body, _encoding: base64.b64decode(body))
+    assert Channel.Message(payload, channel).body == b'[["id"], {}, {}]'
+    del payload["properties"]
+    assert is_task_message(payload)
+    with pytest.raises(MalformedMessage, match="KeyError"):
+        Channel.Message(payload, channel)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -15,11 +15,13 @@ def test_a_read_goes_on_over_a_new_connection_where_the_kept_one_has_died(redis_
     reads = PipelinedReads(connect(load(Settings, redis_url=redis_url)))
     packed = reads.pack([("GET", "sapi:x"), ("EXISTS", "sapi:x")])
     assert reads.read(packed) == (None, 0)
-    # Two are kept, as after reads at the same time.
-    for connection in [reads._take(), reads._take()]:
+    # Several are idle, as after reads at the same time.
+    idle = [reads._take(), reads._take(), reads._take()]
+    for connection in idle:
         reads._keep(connection)
     redis_client.client_kill_filter(_type="normal", skipme=True)
     assert reads.read(packed) == (None, 0)
+    assert sum(connection.is_connected for connection in idle) == 1
 
 
 def test_without_redis_it_raises_what_the_library_raises():

@@ -27,6 +27,7 @@ from worker.execution.runner import JobRunner, Slots, _attempt_span
 from worker.messaging.app import create_celery
 from worker.messaging.message_templates import MessageTemplates
 from worker.messaging.messages import TaskMessage, publish_message
+from worker.messaging.worker_loop import run_worker
 from worker.telemetry import tracing
 from worker.webhooks.outbox import Delivery
 from worker.webhooks.tasks import DeliverTask, publisher
@@ -155,6 +156,15 @@ def test_a_delivery_is_published_in_the_trace_of_its_job_or_in_none(traceparent:
     with tracing.quiet():
         publisher(celery)("msg_1", traceparent)
     assert contexts == [(traceparent, bool(traceparent))]
+
+
+@pytest.mark.usefixtures("spans")
+def test_the_loop_of_celery_makes_no_spans():
+    states: list[bool] = []
+    worker = SimpleNamespace(start=lambda: states.append(is_instrumentation_enabled()), exitcode=0)
+    celery: Any = SimpleNamespace(Worker=lambda **_: worker)
+    assert run_worker(celery, queues=["queue"], threads=1, hostname="node@host") == 0
+    assert states == [False]
 
 
 def test_an_attempt_of_a_delivery_is_a_span_of_its_jobs_trace(spans: InMemorySpanExporter):
