@@ -189,4 +189,4 @@ class MaintenanceLoop(threading.Thread):
 
     def _purge(self) -> None:
         while self._scripts.purge_expired(_PURGE_LIMIT) == _PURGE_LIMIT and not self._over.is_set():
-            continue
+            pass

@@ -67,7 +67,7 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     broker_address = broker(settings.broker)
     register_transports()
     url = consuming_url(broker_address.url) if consumes else broker_address.url
-    celery = Celery("storage-api", broker=url, backend=None, set_as_current=False)
+    celery = Celery("storage-api", broker=url, set_as_current=False)
     celery.conf.update(
         **required_settings(broker_address.url),
         broker_use_ssl=broker_address.use_ssl,

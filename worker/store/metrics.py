@@ -65,7 +65,7 @@ class CounterBuffer:
         with self._flushing:
             with self._lock:
                 counts, self._counts = self._counts, Counter()
-            if not counts or self._add(counts):
+            if self._add(counts):
                 return True
             with self._lock:
                 self._counts.update(counts)

@@ -33,5 +33,5 @@ class RedisMemory:
             memory: Any = self._redis.info("memory")
         except (*REDIS_UNAVAILABLE, redis.ResponseError):
             return 0.0
-        limit = int(memory.get("maxmemory") or 0)
+        limit = int(memory["maxmemory"])
         return 100 * int(memory["used_memory"]) / limit if limit else 0.0

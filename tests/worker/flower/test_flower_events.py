@@ -102,11 +102,17 @@ def test_what_was_noted_when_the_connection_broke_is_sent_over_the_next(celery, 
 
 def test_more_than_a_few_wait_for_the_loop_too(celery, connected, heard):
     dispatcher = connected()
-    for number in range(100):
+    # As many as Python calls could be inside each other.
+    for number in range(1_000):
         emit_started(celery, str(number))
     assert heard == []
     dispatcher.flush()
-    assert len(heard) == 100
+    assert len(heard) == 1_000
+
+
+def test_what_a_worker_says_of_itself_is_sent_at_once(connected, heard):
+    connected().send("worker-online")
+    assert [event["type"] for event in heard] == ["worker-online"]
 
 
 def test_what_nobody_takes_does_not_fill_the_memory(celery, connected):

@@ -49,6 +49,15 @@ def test_a_job_that_its_client_cannot_find_again_is_cancelled(harness: Harness, 
     assert harness.client.get(f"{PREFIX}replication_marker") == b"1"
 
 
+def test_a_job_that_enough_replicas_have_is_accepted(
+    harness: Harness, alone: JobScripts, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(type(harness.client), "wait", wait := Mock(return_value=1))
+    outcome, job_id, _ = _jobs(harness, alone).accept(harness.new("create_volume"))
+    assert (outcome, harness.job(job_id).state) == (SubmitOutcome.NEW, State.QUEUED)
+    wait.assert_called_once_with(1, 300)
+
+
 def test_no_worker_begins_before_replicas_have_the_job(harness: Harness, alone: JobScripts):
     lease = harness.node().claim(harness.accept("create_volume"))
     lease.claims_next = lambda: False

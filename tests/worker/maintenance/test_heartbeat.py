@@ -124,3 +124,9 @@ def test_the_time_until_it_ends_begins_anew_after_a_break(worker: Worker, redis_
         worker.now_s += later_s
         worker.heartbeat.beat()
         assert worker.ended.is_set() is is_over
+
+
+def test_the_probe_writes_its_own_key_for_a_minute(redis_client: Redis):
+    assert WriteProbe(redis_client, PREFIX).state().answers
+    assert redis_client.keys() == [f"{PREFIX}write_probe".encode()]
+    assert 0 < redis_client.ttl(f"{PREFIX}write_probe") <= 60

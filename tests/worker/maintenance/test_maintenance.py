@@ -168,10 +168,8 @@ def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(harness: Har
 def test_the_loop_outlives_every_error(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception, health: list[str]
 ):
-    assert loop._EVERY_S == 1
-    monkeypatch.setattr("worker.maintenance.loop._EVERY_S", 0.001)
     turns = Turns(harness)
-    seen: list[int] = []
+    seen, pauses_s = list[int](), list[float]()
 
     def turn(number: int) -> None:
         seen.append(number)
@@ -181,8 +179,17 @@ def test_the_loop_outlives_every_error(
             raise error
 
     monkeypatch.setattr(turns.loop, "_turn", turn)
+    monkeypatch.setattr(turns.loop._over, "wait", pauses_s.append)
     turns.loop.run()
-    assert (seen, turns.health) == ([0, 1, 2], health)
+    assert (seen, turns.health, pauses_s) == ([0, 1, 2], health, [1, 1, 1])
+
+
+def test_a_loop_that_has_been_stopped_deletes_no_more_records(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    turns = Turns(harness)
+    monkeypatch.setattr(harness.scripts, "purge_expired", purge := Mock(return_value=100))
+    turns.loop.stop()
+    turns.loop._purge()
+    assert purge.call_count == 1
 
 
 def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(harness: Harness, monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from worker.config.settings import Settings, load
 from worker.messaging import task_events
-from worker.messaging.app import create_celery
+from worker.messaging.app import create_celery, required_settings
 from worker.messaging.consumer import ActivityStep, Consumer, _check, use_consumer
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep
@@ -41,6 +41,24 @@ def test_events_wait_for_the_loop_and_celery_leaves_output_and_logging_alone(app
     assert (conf.worker_send_task_events, conf.task_send_sent_event, conf.event_queue_ttl) == (True, False, 30)
     assert (conf.worker_redirect_stdouts, conf.worker_hijack_root_logger) == (False, False)
     assert (conf.broker_pool_limit, conf.worker_enable_remote_control) == (0, False)
+
+
+@pytest.mark.parametrize(("url", "takes_no_more"), [("redis://host/0", True), ("amqp://host/v", False)])
+def test_the_settings_on_which_the_guarantees_depend(url: str, *, takes_no_more: bool):
+    assert required_settings(url) == {
+        "task_acks_late": False, "worker_disable_prefetch": takes_no_more, "worker_prefetch_multiplier": 1,
+        "task_ignore_result": True, "task_serializer": "json", "accept_content": ["json"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "is_encrypted"), [("redis", False), ("rediss", True)])
+@pytest.mark.parametrize("consumed", [[], ["filer.write"]])
+def test_connections_to_the_broker_are_encrypted_and_kept_alive(
+    scheme: str, consumed: list[str], *, is_encrypted: bool
+):
+    conf = create_celery(load(Settings, redis_url=f"{scheme}://host/0"), consumed=consumed).conf
+    assert bool(conf.broker_use_ssl) is is_encrypted
+    assert conf.broker_transport_options["socket_keepalive"] is True
 
 
 def test_it_is_nobodys_default_application(application: Celery):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 import redis
 from redis import Redis
@@ -47,3 +49,13 @@ def test_reads_that_are_refused_use_up_no_connections(redis_client: Redis, redis
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
             reads.read(reads.pack([("HGETALL", "sapi:x")]))
     assert reads.read(reads.pack([("GET", "sapi:x")])) == (b"text",)
+
+
+def test_only_a_read_over_an_idle_connection_is_repeated(redis_url: str, monkeypatch: pytest.MonkeyPatch):
+    reads = PipelinedReads(connect(load(Settings, redis_url=redis_url)))
+    packed = reads.pack([("GET", "sapi:x")])
+    monkeypatch.setattr(reads, "_exchange", exchange := Mock(side_effect=redis.ConnectionError("cut")))
+    for attempts in (2, 3):
+        with pytest.raises(redis.ConnectionError, match="cut"):
+            reads.read(packed)
+        assert exchange.call_count == attempts

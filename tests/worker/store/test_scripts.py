@@ -79,3 +79,30 @@ def test_whoever_says_why_not_has_not_carried_it_out(scripts, monkeypatch, error
     monkeypatch.setattr(type(scripts._client), "parse_response", answer)
     with pytest.raises(type(error)):
         scripts.worker_heartbeat("node", {"queue": 8})
+
+
+def test_redis_gets_the_source_of_a_script_once(redis_client, scripts, monkeypatch):
+    sent, send = [], redis.Connection.send_command
+
+    def recording(connection: redis.Connection, command: str, *arguments: object, **options: object) -> None:
+        sent.append(command)
+        send(connection, command, *arguments, **options)
+
+    redis_client.script_flush()
+    monkeypatch.setattr(redis.Connection, "send_command", recording)
+    for _ in range(2):
+        scripts.get_job("none", 0, 0)
+    assert [command for command in sent if command.startswith("EVAL")] == ["EVALSHA", "EVAL", "EVALSHA"]
+
+
+def test_several_jobs_are_read_in_the_same_way_where_redis_has_forgotten_the_script(redis_client, scripts, monkeypatch):
+    calls, get_jobs = [], scripts._get_jobs
+
+    def recording(*arguments: object) -> object:
+        calls.append(arguments)
+        return get_jobs(*arguments)
+
+    redis_client.script_flush()
+    monkeypatch.setattr(scripts, "_get_jobs", recording)
+    assert [status[0] for status in scripts.get_jobs(["none", "nothing"], 7, 9)] == [[], []]
+    assert calls == [(["none", "nothing"], 7, 9)] * 2

@@ -210,3 +210,11 @@ def test_the_limit_that_was_reached_is_named(redis_client: redis.Redis):
         process.attempts.limit_reached(process.attempts.counts("svc", where), "svc", where) for where in (HERE, THERE)
     ]
     assert limits == ["SAPI_SIGN_IN_NETWORK_LIMIT", "SAPI_SIGN_IN_USER_LIMIT"]
+
+
+def test_a_limit_of_one_allows_one_wrong_password(redis_client: redis.Redis):
+    one, other = (SignInAttempts(redis_client, "sapi:", per_network=1, per_user=1) for _ in range(2))
+    assert one.limit_reached(one.counts("svc", HERE), "svc", HERE) == ""
+    one.record_failure("svc", HERE)
+    reached = [other.limit_reached(other.counts("svc", network), "svc", network) for network in (HERE, THERE)]
+    assert reached == ["SAPI_SIGN_IN_NETWORK_LIMIT", "SAPI_SIGN_IN_USER_LIMIT"]

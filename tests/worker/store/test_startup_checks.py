@@ -92,11 +92,12 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         arguments = client.connection_pool.connection_kwargs
         assert (arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (limit_s, limit_s)
         assert arguments["retry"].get_retries() == 0
+        assert (arguments["socket_keepalive"], arguments["protocol"]) == (True, 2)
         short = short_timeout_pool(client.connection_pool).connection_kwargs
         assert short["socket_timeout"] < 1 > short["socket_connect_timeout"]
         assert short["password"] == arguments["password"]
         # A PING before the command would have the same time once more.
-        assert short["health_check_interval"] == 0
+        assert (short["health_check_interval"], short["retry"].get_retries()) == (0, 0)
         other = short_timeout_pool(client.connection_pool, 0.7).connection_kwargs
         assert (other["socket_timeout"], other["socket_connect_timeout"]) == (0.7, 0.7)
 
