@@ -187,9 +187,12 @@ def test_the_loop_outlives_every_error(
 def test_a_loop_that_has_been_stopped_deletes_no_more_records(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     turns = Turns(harness)
     monkeypatch.setattr(harness.scripts, "purge_expired", purge := Mock(return_value=100))
+    monkeypatch.setattr(turns.loop._pool, "shutdown", shutdown := Mock())
     turns.loop.stop()
     turns.loop._purge()
     assert purge.call_count == 1
+    # Reconciliations are not waited for.
+    shutdown.assert_called_once_with(wait=False)
 
 
 def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(harness: Harness, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from worker.store.pipelined_reads import PipelinedReads
 
 
 def test_a_read_goes_on_over_a_new_connection_where_the_kept_one_has_died(redis_client: Redis, redis_url: str):
-    reads = PipelinedReads(connect(load(Settings, redis_url=redis_url)))
+    reads = PipelinedReads(connect(load(Settings, redis_url=redis_url), connections=3))
     packed = reads.pack([("GET", "sapi:x"), ("EXISTS", "sapi:x")])
     assert reads.read(packed) == (None, 0)
     # Several are idle, as after reads at the same time.
@@ -24,6 +24,8 @@ def test_a_read_goes_on_over_a_new_connection_where_the_kept_one_has_died(redis_
     redis_client.client_kill_filter(_type="normal", skipme=True)
     assert reads.read(packed) == (None, 0)
     assert sum(connection.is_connected for connection in idle) == 1
+    # All of them are free again.
+    assert {reads._take() for _ in idle} == set(idle)
 
 
 def test_without_redis_it_raises_what_the_library_raises():

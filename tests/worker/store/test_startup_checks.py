@@ -93,6 +93,7 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         assert (arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (limit_s, limit_s)
         assert arguments["retry"].get_retries() == 0
         assert (arguments["socket_keepalive"], arguments["protocol"]) == (True, 2)
+        assert [client.pipeline(transaction=each).transaction for each in (True, False)] == [True, False]
         short = short_timeout_pool(client.connection_pool).connection_kwargs
         assert short["socket_timeout"] < 1 > short["socket_connect_timeout"]
         assert short["password"] == arguments["password"]

@@ -12,7 +12,7 @@ from tests.worker.webhooks.outboxes import dispatcher_of, make_deliveries, state
 from worker.config.callback_hosts import CallbackHosts
 from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
 from worker.jobs.event_log import EventLog
-from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.dispatcher import WAIT_MS, Dispatcher
 from worker.webhooks.outbox import Outbox
 from worker.webhooks.receivers import Receiver
 from worker.webhooks.tasks import DeliverTask
@@ -65,21 +65,19 @@ def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_secon
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("away"), ValueError("a mistake")])
 def test_a_process_pauses_after_each_failure(harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception):
-    dispatcher, pauses_s = dispatcher_of(harness)[0], list[float]()
+    dispatcher, pauses_s, attempts = dispatcher_of(harness)[0], list[float](), list[int]()
 
-    def fail(_wait_ms: int) -> None:
-        raise error
-
-    def pause(seconds: float) -> None:
-        pauses_s.append(seconds)
-        if len(pauses_s) == 2:
+    def fail(wait_ms: int) -> None:
+        attempts.append(wait_ms)
+        if len(attempts) == 2:
             dispatcher.stop()
+        raise error
 
     monkeypatch.setattr(dispatcher, "dispatch", fail)
     monkeypatch.setattr(dispatcher, "_report", lambda _state: False)
-    monkeypatch.setattr(dispatcher._over, "wait", pause)
+    monkeypatch.setattr(dispatcher._over, "wait", pauses_s.append)
     dispatcher.run()
-    assert pauses_s == [0.5, 0.5]
+    assert (attempts, pauses_s) == ([WAIT_MS, WAIT_MS], [0.5, 0.5])
 
 
 def test_requests_may_name_receivers_only_where_there_is_a_secret(harness: Harness):
