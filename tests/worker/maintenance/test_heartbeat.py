@@ -14,7 +14,7 @@ from worker.config.settings import Settings, load
 from worker.maintenance.heartbeat import ONLINE_S, RESTART_AFTER_S, Heartbeat
 from worker.store.client import WriteRefused, connect
 from worker.store.scripts import JobScripts
-from worker.store.write_probe import WriteProbe
+from worker.store.write_probe import WriteProbe, WriteState
 
 WORKERS = f"{PREFIX}workers:filer.write"
 
@@ -127,6 +127,11 @@ def test_the_time_until_it_ends_begins_anew_after_a_break(worker: Worker, redis_
 
 
 def test_the_probe_writes_its_own_key_for_a_minute(redis_client: Redis):
-    assert WriteProbe(redis_client, PREFIX).state().answers
+    assert WriteProbe(redis_client, PREFIX).state() == WriteState(answers=True, problem="")
     assert redis_client.keys() == [f"{PREFIX}write_probe".encode()]
     assert 0 < redis_client.ttl(f"{PREFIX}write_probe") <= 60
+
+
+def test_a_redis_that_cannot_be_reached_does_not_answer_the_probe():
+    client = connect(load(Settings, redis_url="redis://127.0.0.1:1/0"))
+    assert WriteProbe(client, PREFIX).state() == WriteState(answers=False, problem="it cannot be reached")

@@ -56,6 +56,12 @@ def test_a_job_that_was_claimed_for_a_slot_is_waited_for(client, redis_client):
     assert JobScripts(client, "late:").take_handed("token", 0.1) == [b"id", b"1"]
 
 
+def test_an_entry_is_waited_for_longer_than_for_an_answer(client):
+    assert blocking_pop(client, "entries", PATIENCE_S + 0.1) is None
+    client.rpush("entries", "one")
+    assert blocking_pop(client, "entries", PATIENCE_S + 0.1) == b"one"
+
+
 def test_an_entry_that_comes_late(client, redis_client):
     client.set("mine", "yes")
     redis_client.client_pause(1200)

@@ -93,7 +93,8 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         assert (arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (limit_s, limit_s)
         assert arguments["retry"].get_retries() == 0
         assert (arguments["socket_keepalive"], arguments["protocol"]) == (True, 2)
-        assert [client.pipeline(transaction=each).transaction for each in (True, False)] == [True, False]
+        pipes: list[Any] = [client.pipeline(transaction=each) for each in (True, False)]
+        assert [pipe.transaction for pipe in pipes] == [True, False]
         short = short_timeout_pool(client.connection_pool).connection_kwargs
         assert short["socket_timeout"] < 1 > short["socket_connect_timeout"]
         assert short["password"] == arguments["password"]
