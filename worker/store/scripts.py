@@ -52,8 +52,6 @@ class JobScripts(ScriptRunner):
 
     def get_jobs(self, ids: Sequence[str], worker_ttl_ms: int, inline_bytes: int) -> list[Sequence[Any]]:
         """Return the status of each job, in one round trip; each is a step of its own, so that none delays others."""
-        if not ids:
-            return []
         try:
             return self._get_jobs(ids, worker_ttl_ms, inline_bytes)
         except redis.exceptions.NoScriptError:

@@ -78,6 +78,7 @@ def test_it_goes_by_pages(harness: Harness, jobs: list[Job]):
         if below is None:
             break
         assert len(page) == 4
+    assert len(page) <= 4
     assert job_ids == [job.id for job in jobs if job_filter.matches(job)]
     assert len(job_ids) > 10
 

@@ -16,7 +16,7 @@ from worker.jobs.batches import Batches
 from worker.jobs.record import State
 from worker.jobs.repeated_requests import Repeat
 from worker.jobs.service import Jobs, NewJob
-from worker.store.client import NotReplicated, WriteRefused, explain, refuses_writes
+from worker.store.client import NotReplicated, ReplyLost, WriteRefused, explain, refuses_writes
 from worker.store.results import LeaseResult, SubmitOutcome
 from worker.store.scripts import JobScripts
 
@@ -56,6 +56,14 @@ def test_a_job_that_enough_replicas_have_is_accepted(
     outcome, job_id, _ = _jobs(harness, alone).accept(harness.new("create_volume"))
     assert (outcome, harness.job(job_id).state) == (SubmitOutcome.NEW, State.QUEUED)
     wait.assert_called_once_with(1, 300)
+
+
+def test_an_answer_of_the_script_that_is_lost_counts_as_lost(
+    harness: Harness, alone: JobScripts, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(type(harness.client), "parse_response", Mock(side_effect=redis.TimeoutError("slow")))
+    with pytest.raises(ReplyLost, match="slow"):
+        _jobs(harness, alone).accept(harness.new("create_volume"))
 
 
 def test_no_worker_begins_before_replicas_have_the_job(harness: Harness, alone: JobScripts):

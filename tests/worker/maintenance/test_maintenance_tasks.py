@@ -50,7 +50,8 @@ def test_listings_are_refreshed_by_whichever_worker_looks_first(harness: Harness
     client.delete(*client.keys(f"{PREFIX}refresh:*"))
     Refresh(client, jobs, settings, names)()
     records = [client.hgetall(key) for key in client.scan_iter(f"{PREFIX}job:*")]
-    assert [(each[b"requester"], each[b"waiters"]) for each in records] == [(b"", b"0")] * 2
+    # Nor does anybody wait for its reply.
+    assert [(each[b"requester"], each[b"waiters"], each[b"wants_reply"]) for each in records] == [(b"", b"0", b"")] * 2
 
 
 class Memory:

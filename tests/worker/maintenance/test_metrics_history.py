@@ -20,7 +20,7 @@ def test_counters_are_added_up_by_state():
         "ended a create_volume succeeded": 3, "ended b list_volumes succeeded": 2, "ended a create_volume failed": 1,
         "run a create_volume sum": 2_500_000, "run a create_volume 100": 7, "http GET /x 2xx": 9,
         # Times of other kinds, and a state of a later version.
-        "wait a create_volume sum": 1_000_000, "ended a create_volume lost": 1, "ended a": 1,
+        "wait a create_volume sum": 1_000_000, "ended a create_volume lost": 1, "ended a create_volume": 1,
         "begun a create_volume failed": 1,
     }  # fmt: skip
     assert totals(counters) == {"succeeded": 5, "failed": 1, "cancelled": 0, "run_s": 2.5}

@@ -93,8 +93,8 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         assert (arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (limit_s, limit_s)
         assert arguments["retry"].get_retries() == 0
         assert (arguments["socket_keepalive"], arguments["protocol"]) == (True, 2)
-        pipes: list[Any] = [client.pipeline(transaction=each) for each in (True, False)]
-        assert [pipe.transaction for pipe in pipes] == [True, False]
+        pipes: list[Any] = [client.pipeline(), client.pipeline(transaction=True), client.pipeline(transaction=False)]
+        assert [pipe.transaction for pipe in pipes] == [True, True, False]
         short = short_timeout_pool(client.connection_pool).connection_kwargs
         assert short["socket_timeout"] < 1 > short["socket_connect_timeout"]
         assert short["password"] == arguments["password"]
@@ -102,6 +102,15 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         assert (short["health_check_interval"], short["retry"].get_retries()) == (0, 0)
         other = short_timeout_pool(client.connection_pool, 0.7).connection_kwargs
         assert (other["socket_timeout"], other["socket_connect_timeout"]) == (0.7, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [("rediss://host/0", redis.SSLConnection), ("redis://host/0", redis.Connection),
+     ("unix:///run/redis.sock", redis.UnixDomainSocketConnection)],
+)  # fmt: skip
+def test_a_pool_with_a_shorter_time_limit_connects_in_the_same_way(url: str, kind: type[redis.Connection]):
+    assert short_timeout_pool(connect(load(Settings, redis_url=url)).connection_pool).connection_class is kind
 
 
 def test_every_process_signs_ids_with_one_secret(redis_client: redis.Redis):
