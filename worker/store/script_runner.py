@@ -12,7 +12,7 @@ import redis
 
 from worker.config.json_encoding import as_json
 from worker.store.borrowed_connection import borrowed_connection
-from worker.store.client import REDIS_UNAVAILABLE, NotReplicated, ReplyLost, WriteRefused
+from worker.store.client import NotReplicated, ReplyLost, WriteRefused
 from worker.store.keys import Keys
 
 #: The timeout of WAIT (milliseconds).
@@ -63,13 +63,13 @@ class ScriptRunner:
                 raise NotReplicated(answer)
         return answer
 
-    def _is_replicated(self, one: Any) -> bool:
+    def _is_replicated(self, one: redis.Redis) -> bool:
         """Do enough replicas have what this connection wrote or read? An error after that is no refusal of it."""
         try:
             # What the script read may have been written a moment ago; a later write makes WAIT cover that, too.
             one.set(self._keys.replication_marker, "1")
             return int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) >= self._replicas
-        except REDIS_UNAVAILABLE:
+        except redis.RedisError:
             return False
 
 

@@ -110,6 +110,7 @@ def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
     manager = pool.sentinel_manager
     # All together must answer within the time limit.
     assert [each.connection_pool.connection_kwargs["socket_timeout"] for each in manager.sentinels] == [1, 1, 1]
+    assert [each.connection_pool.connection_kwargs["protocol"] for each in manager.sentinels] == [2, 2, 2]
     state = {"ip": "ip", "port": 1, "is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
     requests, closed = list[str](), list[str]()
 

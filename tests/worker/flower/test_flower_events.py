@@ -139,7 +139,7 @@ def test_starts_and_ends_of_messages_are_not_those_of_jobs():
     assert sent == ["task-received", "task-revoked"]
 
 
-def test_a_message_counts_as_acknowledged_without_a_word_to_the_broker():
+def test_a_message_is_acknowledged_without_a_command_to_the_broker():
     request: Any = TaskRequest.__new__(TaskRequest)
     assert not request.acknowledged
     # It has no connection.

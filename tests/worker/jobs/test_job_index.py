@@ -150,6 +150,8 @@ def test_others_jobs_are_not_found_by_their_ids(harness: Harness):
     job_id = harness.accept("create_volume")
     assert [status.job.id for status in harness.jobs.find(JobFilter(ids=(job_id,)), JobScope("ann"), 9)[0]] == [job_id]
     assert harness.jobs.find(JobFilter(ids=(job_id,)), JobScope("bob"), 9)[0] == []
+    matching = [ids for ids in ((), (job_id,), ("another",)) if JobFilter(ids=ids).matches(harness.job(job_id))]
+    assert matching == [(), (job_id,)]
 
 
 def test_a_batch_is_found_by_who_has_the_roles_of_all_its_members(harness: Harness):

@@ -80,6 +80,6 @@ def test_workers_are_counted_for_as_long_as_they_are_online_by_whatever_reads_a_
     harness.client.zadd(queue, {"online": now_ms - WORKER_TTL_MS + 6_500, "gone": now_ms - WORKER_TTL_MS - 1_000})
     _, job_id, accepted = harness.jobs.accept(harness.new("create_volume"))
     _, _, batch = harness.batches.accept(harness.new_batch([harness.new("create_policy")]))
-    (found,), _ = harness.jobs.find(JobFilter(ids=(job_id,)), JobScope(everybody=True), 9)
-    statuses = (accepted, batch, found, harness.jobs.get(job_id), harness.jobs.get_quickly(job_id))
+    (listed,), _ = harness.jobs.find(JobFilter(ids=(job_id,)), JobScope(everybody=True), 9)
+    statuses = (accepted, batch, listed, harness.jobs.get(job_id), harness.jobs.get_quickly(job_id))
     assert [status.workers_online if status else None for status in statuses] == [1] * 5

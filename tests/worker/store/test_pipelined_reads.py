@@ -9,6 +9,7 @@ import redis
 from redis import Redis
 
 from worker.config.settings import Settings, load
+from worker.store import pipelined_reads
 from worker.store.client import connect
 from worker.store.pipelined_reads import PipelinedReads
 
@@ -61,3 +62,12 @@ def test_only_a_read_over_an_idle_connection_is_repeated(redis_url: str, monkeyp
         with pytest.raises(redis.ConnectionError, match="cut"):
             reads.read(packed)
         assert exchange.call_count == attempts
+
+
+def test_idle_connections_beyond_the_limit_go_back_to_the_pool(redis_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pipelined_reads, "_MAX_IDLE", 1)
+    reads = PipelinedReads(connect(load(Settings, redis_url=redis_url), connections=2))
+    for _ in range(2):
+        for connection in [reads._take(), reads._take()]:
+            reads._keep(connection)
+    assert len(reads._idle) == 1

@@ -92,7 +92,7 @@ def test_others_are_not(address: str):
     assert not is_refused(ip_address(address))
 
 
-def test_an_address_of_a_family_that_this_machine_has_not_is_none_of_its_own(monkeypatch: pytest.MonkeyPatch):
+def test_an_address_of_an_unsupported_family_is_not_this_machines_own(monkeypatch: pytest.MonkeyPatch):
     def no_such_family(*_: Any) -> socket.socket:
         raise OSError("Address family not supported by protocol")
 
@@ -101,7 +101,7 @@ def test_an_address_of_a_family_that_this_machine_has_not_is_none_of_its_own(mon
 
 
 @pytest.mark.parametrize(("address", "family"), [("2600::1", socket.AF_INET6), ("10.1.2.3", socket.AF_INET)])
-def test_an_address_from_which_packets_to_it_come_is_this_machine_s(
+def test_an_address_that_a_socket_to_it_has_itself_is_this_machines_own(
     monkeypatch: pytest.MonkeyPatch, address: str, family: socket.AddressFamily
 ):
     made = MagicMock()
