@@ -15,6 +15,7 @@ import yaml
 
 from deploy.compose import make_secrets
 from deploy.kubernetes.make_secrets import make
+from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.stack import ROOT
 
 _PRIVATE, _PUBLIC = 0o640, 0o644
@@ -156,3 +157,73 @@ def test_the_prefix_of_compose_is_that_of_the_users_and_of_every_process() -> No
     for name in make_secrets.READERS:
         settings = ROOT / "deploy/compose/settings" / f"{name}.env"
         assert "SAPI_KEY_PREFIX" in settings.read_text("utf-8").splitlines(), name
+
+
+class TestSecrets:
+    """What the service ``secrets`` leaves for each reader."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES"):
+            monkeypatch.delenv(variable, raising=False)
+        for name in (
+            "api",
+            "worker",
+            "webhooks",
+            "flower",
+            "redis",
+            *(f"given/{reader}" for reader in make_secrets.READERS),
+        ):
+            (tmp_path / name).mkdir(parents=True)
+        return tmp_path
+
+    @staticmethod
+    def make(folder: Path) -> int:
+        return make_secrets.main(ROOT / "deploy/redis/users.acl", folder, folder / "given")
+
+    @staticmethod
+    def names(folder: Path, reader: str) -> tuple[str, ...]:
+        return Subsystems.names_from_environment({"SAPI_SECRETS_DIR": str(folder / reader)})
+
+    def test_without_anything_there_is_the_dummy(self, folder: Path) -> None:
+        assert self.make(folder) == 0
+        assert {self.names(folder, reader) for reader in ("api", "worker", "flower")} == {("dummy",)}
+        assert [path.name for path in (folder / "webhooks").glob("[!.]*")] == ["redis_url"]
+
+    def test_given_files_reach_their_reader_only_and_go_again(self, folder: Path) -> None:
+        source = folder / "given" / "api" / "oauth_secret_key"
+        source.write_text("from the provider", "utf-8")
+        self.make(folder)
+        assert (folder / "api" / "oauth_secret_key").read_text("utf-8") == "from the provider"
+        assert [path.parent.name for path in folder.glob("*/oauth_secret_key")] == ["api"]
+        source.unlink()
+        self.make(folder)
+        assert list(folder.glob("*/oauth_secret_key")) == []
+        assert (folder / "api" / "secret_key").exists()
+
+    def test_what_is_there_is_neither_made_anew_nor_in_the_place_of_what_is_given(self, folder: Path) -> None:
+        (folder / "given" / "api" / "secret_key").write_text("of the operator", "utf-8")
+        self.make(folder)
+        before = {path: path.read_text("utf-8") for path in folder.glob("*/*") if path.is_file()}
+        assert before[folder / "api" / "secret_key"] == "of the operator"
+        assert self.make(folder) == 0
+        assert {path: path.read_text("utf-8") for path in before} == before
+
+    def test_of_given_storage_systems_the_front_end_learns_the_names(self, folder: Path) -> None:
+        text = '[filer1]\ndriver = "NetappStorage"\npassword = "hidden"\n'
+        (folder / "given" / "worker" / "backends.toml").write_text(text, "utf-8")
+        assert self.make(folder) == 0
+        assert self.names(folder, "api") == self.names(folder, "flower") == ("filer1",)
+        assert "hidden" in (folder / "worker" / "backends.toml").read_text("utf-8")
+        assert "hidden" not in (folder / "api" / "backends.toml").read_text("utf-8")
+
+    def test_names_that_do_not_fit_are_refused_with_the_line_that_does(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("SAPI_BACKENDS", "one🌈NetappStorage🌈password🌈hidden🦄two🌈DummyStorage")
+        assert self.make(folder) == 2
+        complaint = capsys.readouterr().err
+        assert "SAPI_NAMES=one🌈NetappStorage🦄two🌈DummyStorage" in complaint
+        assert "hidden" not in complaint
+        monkeypatch.setenv("SAPI_NAMES", "one🌈NetappStorage🦄two🌈DummyStorage")
+        assert self.make(folder) == 0

@@ -268,11 +268,7 @@ def test_two_rollouts_at_a_time_are_refused(engine: Engine, roll_out: RollOut, t
 
 
 @pytest.mark.parametrize(
-    ("number", "is_read"),
-    [
-        pytest.param(signal.SIGTERM, True, id="ended"),
-        pytest.param(signal.SIGHUP, False, id="the connection is lost"),
-    ],
+    ("number", "is_read"), [(signal.SIGTERM, True), (signal.SIGHUP, False)], ids=["ended", "the connection is lost"]
 )
 def test_a_rollout_that_is_interrupted_goes_back(
     engine: Engine, begin: Callable[..., subprocess.Popen[str]], number: int, is_read: bool

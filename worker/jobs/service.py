@@ -131,9 +131,8 @@ class Jobs:
                 job_id, fields, request, WORKER_TTL_MS, INLINE_RESULT_BYTES, payload
             )
         except NotReplicated as refused:
-            # With an Idempotency-Key or a digest, a repetition finds the job; any other request makes a new one.
+            # A repetition with a key or a digest finds the job. Where this fails, too, the error says that it may run.
             if refused.answer[0] == b"NEW" and not (new.idempotency_key or new.repeat):
-                # Where this fails, too, the job may be carried out, which the error that is raised says.
                 with suppress(*REDIS_UNAVAILABLE):
                     self.cancel(job_id, "")
             raise
