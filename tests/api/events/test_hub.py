@@ -161,6 +161,18 @@ def test_so_many_events_are_at_hand(hub: EventHub, client: FlaskClient, monkeypa
     assert len(read.mock_calls) == 1
 
 
+def test_after_a_gap_nothing_before_it_is_at_hand(hub: EventHub, client: FlaskClient, redis_client: redis.Redis):
+    """Where an event is at hand is worked out from its number: numbers at hand follow one another."""
+    _changes(client, 1)
+    before = hub._read_next(Position("0-0", 0))
+    _changes(client, 3)
+    trimmed = hub._log.read(before, 1)[0].position
+    redis_client.xdel("sapi:event_log", trimmed.stream_id)
+    hub._read_next(before)
+    assert _numbers(list(hub._recent)) == [3, 4]
+
+
+
 def test_what_is_made_again_for_the_next_stream_is_made_once(
     hub: EventHub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ):
