@@ -6,10 +6,12 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, StorageError
 
@@ -18,6 +20,8 @@ Use = Callable[[sqlite3.Connection], None]
 
 #: Incremented whenever SCHEMA changes.
 VERSION = 1
+#: Between two attempts to lock the file while it is opened.
+_LOCK_RETRY_S = 0.05
 
 SCHEMA = (
     """CREATE TABLE volumes (
@@ -46,9 +50,9 @@ class Database:
     """The state of one storage system.
 
     A process may be killed at any time: transactions are atomic (write-ahead log). A power failure
-    may lose the last transactions, as ``synchronous`` is NORMAL. A process that is stopped (SIGSTOP) in the middle of
-    a transaction, which takes about a millisecond, keeps others from changing anything until it continues or is
-    killed: their calls raise ``BackendUnavailable`` meanwhile.
+    may lose the last transactions, as ``synchronous`` is NORMAL. A process that is stopped (SIGSTOP) while it opens the
+    file, or in the middle of a transaction, which takes about a millisecond, keeps others from the same until it
+    continues or is killed: their calls raise ``BackendUnavailable`` meanwhile.
     """
 
     def __init__(self, path: Path, *, seed: Use, prune: Use, lock_timeout_s: float = 15.0) -> None:
@@ -162,8 +166,7 @@ class Database:
         """Create and fill a new file; of several processes that start at once, one does so."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.with_name(self._path.name + ".lock").open("a") as lock:
-            # The kernel releases it when the process ends for whatever reason.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._lock(lock)
             connection = self._connect()
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -172,6 +175,23 @@ class Database:
             finally:
                 # Rolls back what was not committed.
                 connection.close()
+
+    def _lock(self, file: IO[str]) -> None:
+        """Lock a file; the kernel releases it when the process ends for whatever reason.
+
+        Raises:
+            BlockingIOError: another process, which may be stopped, has had it locked for too long.
+        """
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOCK_RETRY_S)
+            else:
+                return
 
     def _make(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

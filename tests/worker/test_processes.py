@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.worker.harness import PREFIX
 from tests.worker.worker_processes import WorkerProcesses
 from worker.jobs.record import State
 from worker.store.client import REDIS_UNAVAILABLE, connect
+from worker.store.keys import Keys
 
 pytestmark = pytest.mark.slow
 _LIMIT_S = 60.0
@@ -41,6 +43,8 @@ def test_a_worker_that_was_stopped_for_long_does_not_change_what_was_settled(pro
     # Long enough that it is surely stopped before it changes the dummy's file: in the middle of a transaction it would
     # keep everybody else from changing it.
     stopped = processes.worker("stopped", latency_s=6)
+    # Nor while it opens that file for the first time.
+    processes.until(lambda: processes.client.exists(Keys(PREFIX).health("filer")), "the storage system was checked")
     job_id = processes.accept("create_volume", volume="late")
     processes.until(lambda: processes.sent(job_id), "the change is being sent")
     stopped.send_signal(signal.SIGSTOP)

@@ -172,7 +172,6 @@ def test_after_a_gap_nothing_before_it_is_at_hand(hub: EventHub, client: FlaskCl
     assert _numbers(list(hub._recent)) == [3, 4]
 
 
-
 def test_what_is_made_again_for_the_next_stream_is_made_once(
     hub: EventHub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import multiprocessing
 import os
@@ -170,6 +171,14 @@ class TestState:
                 backend.create_volume("home", journal=journal())
         assert refusal.value.transient
         assert str(tmp_path) not in str(refusal.value)
+
+    def test_that_another_opens_for_too_long_is_unavailable(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+        dummy = open_dummy()
+        dummy._database._lock_timeout_s = 0.0
+        with (tmp_path / "dummy.sqlite3.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(BackendUnavailable):
+                dummy.check()
 
     def test_that_cannot_be_written_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
