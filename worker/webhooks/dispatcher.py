@@ -17,6 +17,7 @@ from worker.health_report import REDIS_UNAVAILABLE as UNAVAILABLE
 from worker.jobs.document import job_document, links_below, rfc3339
 from worker.jobs.event_log import Event, EventLog, Position
 from worker.jobs.record import Job
+from worker.maintenance.heartbeat import RESTART_AFTER_S
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.scripts import JobScripts
 from worker.telemetry import tracing
@@ -51,6 +52,7 @@ class Dispatcher(threading.Thread):
         path_prefix: str = "",
         report_health: Callable[[str], None],
         silent_s: Callable[[], float],
+        restart: Callable[[], None],
     ) -> None:
         """Prepare the thread.
 
@@ -64,6 +66,7 @@ class Dispatcher(threading.Thread):
             path_prefix: the path below which clients reach the service: links lead there.
             report_health: called every few seconds with a state of :mod:`worker.health_report`.
             silent_s: returns the seconds since this process last consumed Celery messages.
+            restart: called when it does not do so again; ends the process for its supervisor to start again.
         """
         super().__init__(name="webhook-dispatcher", daemon=True)
         self._log = event_log
@@ -75,6 +78,9 @@ class Dispatcher(threading.Thread):
         self._path_prefix = path_prefix
         self._report_health = report_health
         self._silent_s = silent_s
+        self._restart = restart
+        #: Since when no messages are consumed although Redis works (monotonic seconds).
+        self._silent_since: float | None = None
         self._reported: tuple[float, str] = (float("-inf"), "")
         self._over = threading.Event()
 
@@ -92,16 +98,29 @@ class Dispatcher(threading.Thread):
                     announced = True
                 self.dispatch(WAIT_MS)
                 self.publish_due()
-                if self._report(CONSUMER_SILENT if self._silent_s() > _MOST_SILENT_S else OK) and self._callbacks:
+                if self._report(self._consumer_state()) and self._callbacks:
                     # Redis may have lost its data since, or a process without the secret has started.
                     self._outbox.announce_callbacks(possible=True)
             except REDIS_UNAVAILABLE as exc:
                 log.warning("webhooks.deferred", error=type(exc).__name__)
+                self._silent_since = None
                 self._report(UNAVAILABLE)
                 self._over.wait(_RETRY_S)
             except Exception:
                 log.exception("webhooks.failed")
                 self._over.wait(_RETRY_S)
+
+    def _consumer_state(self) -> str:
+        """Return whether messages are consumed; restart the process when that does not recover."""
+        if self._silent_s() <= _MOST_SILENT_S:
+            self._silent_since = None
+            return OK
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        if now - self._silent_since > RESTART_AFTER_S:
+            self._restart()
+            self.stop()
+        return CONSUMER_SILENT
 
     def _report(self, state: str) -> bool:
         """Report a new state at once, and an unchanged one every few seconds; return whether it was reported now."""

@@ -14,6 +14,7 @@ from celery import Celery, signals
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
+from worker.execution.process_exit import restart_silent_worker
 from worker.jobs.event_log import EventLog
 from worker.maintenance.health_reporter import report_health
 from worker.messaging.app import create_celery
@@ -55,6 +56,7 @@ def build(
         path_prefix=webhook_settings.path_prefix,
         report_health=partial(report_health, node),
         silent_s=activity.silent_s,
+        restart=restart_silent_worker,
     )
     hosts = CallbackHosts(settings.callback_hosts)
     celery.register_task(DeliverTask(outbox, receivers, secret, hosts, dispatcher.publish_next))

@@ -44,6 +44,6 @@ def dispatcher_of(
     outbox = Outbox(harness.client, harness.scripts, PREFIX)
     dispatcher = Dispatcher(
         log or EventLog(harness.client, PREFIX), outbox, harness.scripts, receivers, publish,
-        callbacks=callbacks, report_health=report, silent_s=lambda: silent_s,
+        callbacks=callbacks, report_health=report, silent_s=lambda: silent_s, restart=lambda: None,
     )  # fmt: skip
     return dispatcher, states

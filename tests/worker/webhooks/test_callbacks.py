@@ -33,7 +33,7 @@ def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(harne
     for callbacks, targets in ((False, ["one"]), (True, ["callbacks:hooks.example.org:8443", "one"])):
         dispatcher = Dispatcher(
             EventLog(harness.client, PREFIX), outbox, harness.scripts, receivers, lambda _id, _trace: None,
-            callbacks=callbacks, report_health=lambda _state: None, silent_s=lambda: 0.0,
+            callbacks=callbacks, report_health=lambda _state: None, silent_s=lambda: 0.0, restart=lambda: None,
         )  # fmt: skip
         dispatcher.dispatch(1)
         job_id = harness.jobs.accept(_with_callback(harness, next(volumes)))[1]
@@ -58,7 +58,7 @@ def test_links_lead_below_the_path_of_the_public_url(harness: Harness):
     dispatcher = Dispatcher(
         EventLog(harness.client, PREFIX), Outbox(harness.client, harness.scripts, PREFIX), harness.scripts, receivers,
         lambda _id, _trace: None, callbacks=False, path_prefix="/storage", report_health=lambda _state: None,
-        silent_s=lambda: 0.0,
+        silent_s=lambda: 0.0, restart=lambda: None,
     )  # fmt: skip
     dispatcher.dispatch(1)
     job_id = harness.accept("create_volume", volume="linked")

@@ -63,6 +63,26 @@ def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_secon
     assert states == [OK, CONSUMER_SILENT, OK, OK]
 
 
+def test_a_process_that_consumes_nothing_for_long_is_restarted_but_not_while_redis_is_away(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+):
+    dispatcher, restarts_at_s, clock = dispatcher_of(harness, silent_s=11.0)[0], list[float](), [1000.0]
+    monkeypatch.setattr("worker.webhooks.dispatcher.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(dispatcher, "_restart", lambda: restarts_at_s.append(clock[0]))
+    monkeypatch.setattr(dispatcher, "_report", lambda _state: False)
+    monkeypatch.setattr(dispatcher, "publish_due", lambda: None)
+
+    def pass_time(_wait_ms: int) -> None:
+        clock[0] += 1.0
+        if clock[0] == 1020.0:
+            raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(dispatcher, "dispatch", pass_time)
+    monkeypatch.setattr(dispatcher._over, "wait", lambda _seconds: None)
+    dispatcher.run()
+    assert restarts_at_s == [1052.0]
+
+
 @pytest.mark.parametrize("error", [redis.ConnectionError("away"), ValueError("a mistake")])
 def test_a_process_pauses_after_each_failure(harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception):
     dispatcher, pauses_s, attempts = dispatcher_of(harness)[0], list[float](), list[int]()
@@ -108,6 +128,7 @@ def test_that_callbacks_are_possible_is_written_again_where_it_is_lost_and_delet
     dispatcher = Dispatcher(
         EventLog(harness.client, PREFIX), Outbox(harness.client, harness.scripts, PREFIX), harness.scripts, {},
         lambda *_message: None, callbacks=callbacks, report_health=report, silent_s=lambda: silent_s[0],
+        restart=lambda: None,
     )  # fmt: skip
     dispatcher.run()
     assert states == [OK, CONSUMER_SILENT]
@@ -120,7 +141,7 @@ def test_an_attempt_that_has_ended_makes_room_for_the_next(harness: Harness):
     dispatcher = Dispatcher(
         EventLog(harness.client, PREFIX), outbox, harness.scripts, {},
         lambda delivery_id, _trace: published.append(delivery_id),
-        callbacks=False, report_health=lambda state_of: None, silent_s=lambda: 0.0,
+        callbacks=False, report_health=lambda state_of: None, silent_s=lambda: 0.0, restart=lambda: None,
     )  # fmt: skip
     for number in range(6):
         harness.client.hset(f"{PREFIX}webhook:msg_{number}", mapping={"receiver": "one", "url": "http://127.0.0.1:1/"})

@@ -53,6 +53,7 @@ class Post:
             callbacks=bool(secret),
             report_health=self.states.append,
             silent_s=lambda: 0.0,
+            restart=lambda: None,
         )
         self.task = DeliverTask(self.outbox, by_name, secret, CallbackHosts(hosts), self.dispatcher.publish_next)
         self.dispatcher.dispatch(1)
