@@ -26,10 +26,11 @@ from storage_api_client.protocol.messages import (
     ReadChunk,
     Request,
     Response,
+    Send,
     advance,
     fail,
 )
-from storage_api_client.protocol.retries import Context
+from storage_api_client.protocol.retries import Context, send_with_retries
 
 
 @pytest.fixture
@@ -63,6 +64,17 @@ def test_a_service_that_is_away_is_tried_for_twenty_seconds_or_as_long_as_is_wan
     deadline.answered()
     clock.now_s += 5
     assert deadline.allows_reconnect(1)
+
+
+def test_each_answer_ends_the_time_for_which_a_service_was_away(clock: SimpleNamespace) -> None:
+    flow = send_with_retries(Context(), Request("GET", "/"), Deadline(None))
+    assert isinstance(advance(flow), Send)
+    assert isinstance(fail(flow, LOST), Pause)
+    assert isinstance(advance(flow), Send)
+    assert isinstance(advance(flow, answer(503, retry_after="19")), Pause)
+    clock.now_s += 19
+    assert isinstance(advance(flow), Send)
+    assert isinstance(fail(flow, LOST), Pause)
 
 
 def test_a_stream_that_was_there_for_long_is_tried_for_as_long_as_a_new_one(clock: SimpleNamespace) -> None:

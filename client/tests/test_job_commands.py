@@ -13,11 +13,15 @@ import pytest
 from offline import Offline, call, stop
 from storage_api_client.cli.commands import jobs
 from storage_api_client.cli.exit_status import ExitStatus, status_of
+from storage_api_client.cli.options import NotEmpty
 from storage_api_client.cli.program import _interrupted, command_line
 from storage_api_client.cli.state import Stop
 from storage_api_client.errors import BatchFailed, NotFound, OutcomeUnknown, Unavailable
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import MemberResult
+from storage_api_client.operations.jobs import JobFilter
+
+_CANCEL = jobs.cancel
 
 
 def test_jobs_that_were_made_are_named_although_another_was_not(capsys: Any) -> None:
@@ -59,6 +63,19 @@ def test_a_key_is_that_of_one_retry(words: tuple[str, ...]) -> None:
     with pytest.raises(click.UsageError, match="name one"):
         call(api, "job", "retry", "--idempotency-key", "k", *words)
     assert api.mock_calls == []
+
+
+@pytest.mark.parametrize("option", [each.opts[0] for each in _CANCEL.params if isinstance(each.type, NotEmpty)])
+def test_an_option_that_is_empty_does_not_choose_all_jobs(option: str) -> None:
+    api = Mock()
+    with pytest.raises(click.BadParameter, match="is empty"):
+        call(api, "job", "cancel", "--yes", "--state", "queued", option, "")
+    assert api.mock_calls == []
+
+
+def test_what_chooses_jobs_must_not_be_empty() -> None:
+    chosen = {each.name for each in _CANCEL.params if isinstance(each.type, NotEmpty)}
+    assert len(chosen) == len(JobFilter.__annotations__.keys() - {"all", "id"})
 
 
 @pytest.mark.parametrize("listing", [[[{"id": "7"}], [{"id": "8"}]], Unavailable(Problem(detail="It is away."))])

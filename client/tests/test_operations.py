@@ -21,7 +21,7 @@ from storage_api_client.errors import (
 from storage_api_client.models import JobRecord
 from storage_api_client.operations import volumes
 from storage_api_client.operations.batches import EACH, BatchMembers, for_each
-from storage_api_client.operations.jobs import cancel, filter_query, in_bulk, retry_job, settle
+from storage_api_client.operations.jobs import JobFilter, cancel, filter_query, in_bulk, retry_job, settle
 from storage_api_client.protocol.batches import await_batch, run_batch
 from storage_api_client.protocol.changes import Change, Options
 from storage_api_client.protocol.deadlines import Deadline
@@ -32,12 +32,21 @@ from storage_api_client.protocol.retries import Context
 
 def test_a_filter_is_a_query() -> None:
     moment = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=1)))
-    chosen = {"all": True, "state": ["failed", "cancelled"], "volume": "v", "created_after": moment, "id": ()}
+    chosen = {"all": True, "state": ["failed", "cancelled"], "volume": "v", "created_after": moment, "id": ("1",)}
     assert filter_query(chosen) == (
         ("all", "true"), ("state", "failed,cancelled"), ("volume", "v"), ("created_after", "2026-01-02T02:00:00Z"),
+        ("id", "1"),
     )  # fmt: skip
-    assert filter_query({"all": False, "operation": "", "batch": None}) == ()
+    assert filter_query({"all": False, "operation": None}) == ()
     assert filter_query({"finished_before": "2026-01-02"}) == (("finished_before", "2026-01-02T00:00:00Z"),)
+
+
+@pytest.mark.parametrize("name", sorted(JobFilter.__annotations__.keys() - {"all"}))
+@pytest.mark.parametrize("empty", ["", ()])
+def test_a_condition_that_is_empty_does_not_choose_all_jobs(name: str, empty: Any) -> None:
+    for what in ("cancel", "retry"):
+        with pytest.raises(Refused, match=f"{name}.* is empty"):
+            run(in_bulk(Context(), what, {"state": "queued", name: empty}, None))
 
 
 @pytest.mark.parametrize(

@@ -113,23 +113,39 @@ def selecting(function: F) -> F:
     return function
 
 
+class NotEmpty(click.ParamType):  # type: ignore[type-arg]
+    """A text: an empty one, as of a variable that is not set, would choose all jobs."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        if not value:
+            self.fail("it is empty: give it a value, or leave it out.", param, ctx)
+        return str(value)
+
+
+NOT_EMPTY = NotEmpty()
+
+
 def jobs_chosen(function: F) -> F:
     """Give a command the options that choose jobs."""
     states = "queued, running, cancelling, succeeded, failed, cancelled"
     for option in reversed(
         (
             click.option("--all", "all_", is_flag=True, help="Everybody's jobs, as far as you may see them."),
-            click.option("--state", "states", multiple=True, metavar="STATE", help=f"{states}; several are possible."),
-            click.option("--operation", "operations", multiple=True, metavar="NAME",
+            click.option("--state", "states", multiple=True, type=NOT_EMPTY, metavar="STATE",
+                         help=f"{states}; several are possible."),
+            click.option("--operation", "operations", multiple=True, type=NOT_EMPTY, metavar="NAME",
                          help="As create_volume; several are possible."),
-            click.option("--subsystem", metavar="NAME"),
-            click.option("--volume", metavar="NAME"),
-            click.option("--batch", metavar="ID", help="Members of this batch."),
-            click.option("--requested-by", metavar="USER", help="With --all: the jobs of this user."),
-            click.option("--since", metavar="WHEN", help="Asked for since then: 2h, 3d, or a date."),
-            click.option("--until", metavar="WHEN", help="Asked for before then."),
-            click.option("--finished-since", metavar="WHEN", help="Ended since then."),
-            click.option("--finished-until", metavar="WHEN", help="Ended before then."),
+            click.option("--subsystem", type=NOT_EMPTY, metavar="NAME"),
+            click.option("--volume", type=NOT_EMPTY, metavar="NAME"),
+            click.option("--batch", type=NOT_EMPTY, metavar="ID", help="Members of this batch."),
+            click.option("--requested-by", type=NOT_EMPTY, metavar="USER", help="With --all: the jobs of this user."),
+            click.option("--since", type=NOT_EMPTY, metavar="WHEN", help="Asked for since then: 2h, 3d, or a date."),
+            click.option("--until", type=NOT_EMPTY, metavar="WHEN", help="Asked for before then."),
+            click.option("--finished-since", type=NOT_EMPTY, metavar="WHEN", help="Ended since then."),
+            click.option("--finished-until", type=NOT_EMPTY, metavar="WHEN", help="Ended before then."),
         )
     ):  # fmt: skip
         function = option(function)

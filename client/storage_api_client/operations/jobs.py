@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from storage_api_client.errors import Refused
 from storage_api_client.models import JobRecord
-from storage_api_client.protocol.changes import Change
+from storage_api_client.protocol.changes import Change, no_change
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.messages import Flow, Request
 from storage_api_client.protocol.polling import get_job, job_path
@@ -45,16 +45,25 @@ class JobFilter(TypedDict, total=False):
 
 
 def filter_query(chosen: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return a filter as query parameters."""
-    return tuple((name, _text(name, value)) for name, value in chosen.items() if value not in (None, "", (), False))
+    """Return a filter as query parameters.
+
+    Raises:
+        Refused: a condition is empty; left out, it would choose more jobs than the caller meant.
+    """
+    return tuple(
+        (name, _text(name, value)) for name, value in chosen.items() if value is not None and value is not False
+    )
 
 
 def _text(name: str, value: Any) -> str:
     if value is True:
         return "true"
-    if name in _TIMES:
-        return format_time(value) if isinstance(value, datetime) else parse_since(value)
-    return value if isinstance(value, str) else ",".join(value)
+    if isinstance(value, datetime):
+        return format_time(value)
+    text = value if isinstance(value, str) else ",".join(value)
+    if not text:
+        raise no_change(f"The condition {name!r} is empty and chooses no job: give it a value, or leave it out.")
+    return parse_since(text) if name in _TIMES else text
 
 
 def list_jobs(chosen: Mapping[str, Any]) -> Read[JobRecord]:

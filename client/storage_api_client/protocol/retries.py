@@ -100,12 +100,12 @@ def send_with_retries(
             if lost.permanent or (once and lost.sent) or not deadline.allows_reconnect(delay_s):
                 raise _gave_up(problem, request, perhaps_accepted=perhaps_accepted) from None
         else:
+            deadline.answered()
             delay_s, is_in_doubt = _delay_s(response, attempt), perhaps_accepted and request.method != "GET"
             problem = problem_of(response, request)
             if is_in_doubt and _says_nothing_of_the_change(response):
                 raise _gave_up(problem, request, perhaps_accepted=True)
             if delay_s < 0:
-                deadline.answered()
                 return response
             if not deadline.allows(delay_s) or (once and response.status == _UNAVAILABLE):
                 raise _gave_up(problem, request, perhaps_accepted=True) if is_in_doubt else error_of(problem)
