@@ -15,7 +15,7 @@ def session_keys(client: redis.Redis) -> list[bytes]:
 
 
 def change(client: redis.Redis, **fields: Any) -> None:
-    """Change what is kept of every session, as time would."""
+    """Change the stored times of every session, as if time had passed."""
     for key in session_keys(client):
         kept = json.loads(client.get(key) or "")
         client.set(key, json.dumps(kept | {name: kept[name] + value for name, value in fields.items()}), keepttl=True)

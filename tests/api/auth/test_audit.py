@@ -68,7 +68,7 @@ def test_sign_ins_and_outs_without_a_provider(redis_client, log, settings, path,
     assert events == [("sign-in", who, "session", True), ("sign-out", who, "session", True)]
 
 
-def test_what_is_allowed(client, log):
+def test_an_allowed_request_is_logged(client, log):
     sign_in(client, "adam")
     log()
     client.post("/v4/needs/ADMIN", headers={"X-Request-ID": "r-1"})
@@ -86,7 +86,7 @@ def test_what_is_allowed(client, log):
     assert expected.items() <= line.items()
 
 
-def test_what_is_refused(client, provider, log):
+def test_a_refused_request_is_logged(client, provider, log):
     client.post("/v4/needs/ADMIN")
     client.post("/v4/needs/ADMIN", headers=bearer(provider.token(preferred_username="eve")))
     client.post("/v4/needs/ADMIN", headers=bearer("nonsense"))
@@ -101,7 +101,7 @@ def test_what_is_refused(client, provider, log):
     assert (lines[2]["role"], lines[2]["reason"], lines[2]["status"]) == ("ADMIN", "unauthenticated", 401)
 
 
-def test_what_whoever_is_signed_in_may_do(client, log):
+def test_access_that_needs_only_a_sign_in_is_logged(client, log):
     client.application.add_url_rule("/signed-in", view_func=lambda: auth.require_signed_in().name)
     client.get("/signed-in")
     sign_in(client, "adam")
@@ -128,7 +128,7 @@ def test_a_job_is_named_in_the_same_line(redis_client, log):
     assert expected.items() <= line.items()
 
 
-def test_a_job_is_known_by_the_answer_too(redis_client, log):
+def test_the_job_is_taken_from_the_operation_location_header(redis_client, log):
     app = build(redis_client, audit_log=str(log.path))
 
     @app.post("/submit")
@@ -142,14 +142,14 @@ def test_a_job_is_known_by_the_answer_too(redis_client, log):
     assert (line["job_id"], line["status"]) == ("the-id", 202)
 
 
-def test_nobody_writes_lines_of_their_own(client, log):
+def test_clients_cannot_inject_lines(client, log):
     client.post("/v4/needs/ADMIN", headers={"X-Request-ID": 'x"} {"who": "root"'})
     client.get("/oauth-done?state=x%0a{}&error=%0a%7B%7D")
 
     assert len(log()) == 2
 
 
-def test_no_secret_is_in_it(client, provider, log):
+def test_no_secret_is_logged(client, provider, log):
     token = provider.token()
     client.post("/v4/needs/ADMIN", headers=bearer(token))
     sign_in(client, "adam")
@@ -197,13 +197,13 @@ def test_a_page_of_another_site(client, log):
     assert (second["event"], second["allowed"], second["reason"]) == ("sign-out", False, "cross-site-request")
 
 
-def test_where_nothing_was_decided_there_is_no_line(client, provider, log):
+def test_without_an_access_decision_nothing_is_logged(client, provider, log):
     client.get("/conf/me/roles", headers=bearer(provider.token()))
 
     assert log() == []
 
 
-def test_too_many_changes(redis_client, log):
+def test_a_rate_limited_change_is_logged(redis_client, log):
     client = build(redis_client, audit_log=str(log.path), rate_limit="1/minute").test_client()
     for _ in range(2):
         client.post("/v4/needs/USER")
@@ -211,7 +211,7 @@ def test_too_many_changes(redis_client, log):
     assert [(line["allowed"], line.get("reason")) for line in log()] == [(True, None), (False, "rate-limited")]
 
 
-def test_wrong_passwords_name_who_they_were_for_and_a_proxy_that_is_not_trusted(redis_client, log):
+def test_wrong_passwords_are_logged_with_user_name_and_untrusted_proxy(redis_client, log):
     settings = {"basic_auth_username": "svc", "basic_auth_password": "pass", "sign_in_network_limit": 1}
     client = build(redis_client, **settings, audit_log=str(log.path)).test_client()
     for headers in ({"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1"}, {}):
@@ -227,7 +227,7 @@ def test_wrong_passwords_name_who_they_were_for_and_a_proxy_that_is_not_trusted(
     assert (direct["reason"], "hint" in direct) == ("rate-limited", False)
 
 
-def test_behind_a_trusted_proxy_there_is_no_hint(redis_client, log):
+def test_behind_a_trusted_proxy_no_untrusted_proxy_is_logged(redis_client, log):
     settings = {"basic_auth_username": "svc", "basic_auth_password": "pass", "sign_in_network_limit": 1}
     client = build(redis_client, **settings, trusted_networks=("127.0.0.1",), audit_log=str(log.path)).test_client()
     for _ in range(2):
@@ -243,7 +243,7 @@ def test_a_log_that_cannot_be_written_stops_the_start(redis_client, tmp_path):
         build(redis_client, audit_log=str(tmp_path))
 
 
-def test_who_ended_whose_sessions(client, log):
+def test_ending_the_sessions_of_a_user_is_logged_with_both_names(client, log):
     sign_in(client, "uma")
     log()
     client.post("/conf/sessions/adam/end")
@@ -253,7 +253,7 @@ def test_who_ended_whose_sessions(client, log):
     assert expected.items() <= line.items()
 
 
-def test_a_crowd_of_refusals_is_counted_and_not_written(redis_client, log, monkeypatch):
+def test_refusals_beyond_the_rate_are_counted_and_not_written(redis_client, log, monkeypatch):
     at_end: list[Callable[[], object]] = []
     monkeypatch.setattr(auth.audit, "at_end", at_end.append)
     client = build(redis_client, audit_log=str(log.path), audit_rate=30).test_client()

@@ -34,14 +34,14 @@ def client(redis_client):
     return build(redis_client, **SETTINGS).test_client()
 
 
-def test_for_one_request(client):
+def test_credentials_sign_in_a_single_request(client):
     who = client.get("/whoami", headers=GOOD).get_json()
 
     assert who == {"name": "svc", "roles": sorted(EVERY), "auth_method": "basic"}
     assert roles_of(client) == {"USER"}
 
 
-def test_for_a_session(client):
+def test_login_basic_begins_a_session(client):
     answer = client.get("/login_basic?next=/whoami", headers=GOOD)
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/whoami")
@@ -52,7 +52,7 @@ def test_for_a_session(client):
     assert client.get("/owner").text == client.get("/owner", headers=GOOD).text == "basic svc"
 
 
-def test_a_token_in_the_users_name_begins_no_session_of_theirs(redis_client, provider):
+def test_a_bearer_token_with_the_basic_users_name_begins_no_session(redis_client, provider):
     client = with_provider(redis_client, provider, **SETTINGS).test_client()
     token = bearer(provider.token(preferred_username="svc"))
     answer = client.get("/login_basic", headers=token)
@@ -65,14 +65,14 @@ def test_a_token_in_the_users_name_begins_no_session_of_theirs(redis_client, pro
 @pytest.mark.parametrize(
     ("name", "password"), [("svc", "wrong"), ("svc", ""), ("", ""), ("other", "páss:wörd"), ("SVC", "páss:wörd")]
 )
-def test_wrong_ones_are_refused(client, name, password):
+def test_wrong_credentials_are_refused(client, name, password):
     for path in ("/login_basic", "/conf/me/roles", "/v4/needs/USER"):
         answer = client.get(path, headers=basic(name, password))
         assert answer.status_code == 401
         assert 'Basic realm="storage-api"' in answer.headers["WWW-Authenticate"]
 
 
-def test_passwords_cannot_be_guessed(redis_client):
+def test_guessing_passwords_is_limited(redis_client):
     client = build(redis_client, **SETTINGS, sign_in_network_limit=3).test_client()
     wrong = [client.get("/conf/me/roles", headers=basic("svc", guess)).status_code for guess in "abcd"]
     assert wrong == [401, 401, 401, 429]
@@ -101,7 +101,7 @@ def test_without_redis_each_process_counts_wrong_passwords_by_itself(limit):
     assert answers[-1].get_json()["limit"] == f"SAPI_{limit.upper()}"
 
 
-def test_wrong_passwords_from_elsewhere_lock_nobody_out_where_they_signed_in(redis_client):
+def test_wrong_passwords_from_other_networks_do_not_lock_out_a_network_that_signed_in(redis_client):
     client = build(redis_client, **SETTINGS, sign_in_user_limit=1).test_client()
 
     def tried(headers, address):
@@ -113,7 +113,7 @@ def test_wrong_passwords_from_elsewhere_lock_nobody_out_where_they_signed_in(red
     assert tried(GOOD, "192.0.2.3").get_json()["limit"] == "SAPI_SIGN_IN_USER_LIMIT"
 
 
-def test_all_processes_count_together(redis_client):
+def test_wrong_passwords_are_counted_over_all_processes(redis_client):
     one, other = (build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client() for _ in range(2))
     assert [process.get("/whoami", headers=basic("svc", "x")).status_code for process in (one, other, one)] == [
         401,
@@ -130,7 +130,7 @@ def long_memory(monkeypatch):
 
 
 @pytest.mark.usefixtures("long_memory")
-def test_a_series_of_requests_asks_for_the_counts_once(redis_client, monkeypatch):
+def test_a_series_of_requests_reads_the_attempt_counts_once(redis_client, monkeypatch):
     client = build(redis_client, **SETTINGS).test_client()
     attempts = client.application.extensions[EXTENSION].basic.attempts
     counts = Mock(wraps=attempts.counts)
@@ -142,7 +142,7 @@ def test_a_series_of_requests_asks_for_the_counts_once(redis_client, monkeypatch
 
 @pytest.mark.usefixtures("long_memory")
 @pytest.mark.parametrize("guesses_elsewhere", [1, 2])
-def test_after_a_wrong_password_the_right_one_is_checked_anew(redis_client, guesses_elsewhere):
+def test_after_a_wrong_password_a_remembered_sign_in_is_checked_again(redis_client, guesses_elsewhere):
     one, other = (build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client() for _ in range(2))
     assert one.get("/whoami", headers=GOOD).status_code == 200
     for _ in range(guesses_elsewhere):
@@ -152,26 +152,26 @@ def test_after_a_wrong_password_the_right_one_is_checked_anew(redis_client, gues
     assert one.get("/whoami", headers=GOOD).status_code == 429
 
 
-def test_a_sign_in_is_remembered_for_a_moment_and_for_what_was_sent():
+def test_a_sign_in_is_remembered_briefly_for_the_same_credentials():
     now_s = [100.0]
     recent = RecentSignIns(clock=lambda: now_s[0])
     recent.add("svc", "192.0.2.1/32", "right", (b"1", None, None))
 
     for other in (("svc", "192.0.2.1/32", "wrong"), ("svc", "192.0.2.2/32", "right"), ("s", "192.0.2.1/32", "right")):
         assert recent.counts(*other) is None
-    # What one field loses the next one has not.
+    # A character moved from one field to the next makes another digest.
     assert recent.counts("svc1", "92.0.2.1/32", "right") is None
     assert recent.counts("svc", "192.0.2.1/32", "right") == (b"1", None, None)
     now_s[0] += 0.25
     assert recent.counts("svc", "192.0.2.1/32", "right") is None
 
 
-def test_what_is_remembered_says_nothing_to_another_process():
-    """Nobody who reads the memory of one can try passwords out."""
+def test_remembered_digests_differ_between_processes():
+    """Whoever reads the memory of one process cannot try passwords with it."""
     assert RecentSignIns()._digest("svc", "right") != RecentSignIns()._digest("svc", "right")
 
 
-def test_no_more_than_some_sign_ins_are_remembered(monkeypatch):
+def test_the_number_of_remembered_sign_ins_is_limited(monkeypatch):
     monkeypatch.setattr("api.auth.recent_sign_ins._MOST", 2)
     recent, counts = RecentSignIns(clock=lambda: 0.0), (b"1", None, None)
     for user in "abc":
@@ -179,7 +179,7 @@ def test_no_more_than_some_sign_ins_are_remembered(monkeypatch):
     assert [recent.counts(user, "192.0.2.1/32", "right") for user in "abc"] == [None, None, counts]
 
 
-def test_an_ipv6_network_is_one_client(redis_client):
+def test_addresses_of_one_ipv6_network_count_as_one_client(redis_client):
     client = build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client()
 
     def tried(address, headers):
@@ -189,7 +189,7 @@ def test_an_ipv6_network_is_one_client(redis_client):
     assert tried("2001:db8:0:1::1", GOOD) == 200
 
 
-def test_behind_a_trusted_proxy_nobody_locks_out_the_others(redis_client):
+def test_behind_a_trusted_proxy_wrong_passwords_count_for_the_client_only(redis_client):
     trusted = SETTINGS | {"sign_in_network_limit": 2, "trusted_networks": ("10.0.0.0/8",)}
     client = build(redis_client, **trusted).test_client()
 
@@ -199,7 +199,7 @@ def test_behind_a_trusted_proxy_nobody_locks_out_the_others(redis_client):
 
     assert [tried(basic("svc", "x"), "192.0.2.1") for _ in range(3)] == [401, 401, 429]
     assert tried(GOOD, "192.0.2.2") == 200
-    # Asked directly, the header makes nobody somebody else.
+    # From an untrusted peer the header does not change the client's address.
     assert [tried(basic("svc", "x"), f"192.0.2.{n}", "203.0.113.5") for n in (7, 8, 9)] == [401, 401, 429]
 
 
@@ -210,14 +210,14 @@ def test_without_a_password_a_browser_is_asked_for_one(client):
     assert "Basic" in answer.headers["WWW-Authenticate"]
 
 
-def test_the_documentation_page_does_not_pop_up_windows(client):
+def test_the_documentation_page_opens_no_password_dialog(client):
     answer = client.post("/v4/needs/ADMIN", headers={"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"})
 
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="storage-api"'
 
 
 @pytest.mark.parametrize("half", [{}, {"basic_auth_username": "svc"}, {"basic_auth_password": "x"}], ids=str)
-def test_it_is_off_unless_both_are_set(redis_client, half):
+def test_basic_is_disabled_unless_name_and_password_are_set(redis_client, half):
     client = build(redis_client, **half).test_client()
 
     assert client.get("/login_basic", headers=GOOD).status_code == 404
@@ -225,13 +225,13 @@ def test_it_is_off_unless_both_are_set(redis_client, half):
     assert client.get("/conf/me/roles", headers=basic("", "")).status_code == 401
 
 
-def test_its_roles_can_be_fewer(redis_client):
+def test_roles_of_the_basic_user_can_be_restricted(redis_client):
     client = build(redis_client, **SETTINGS, basic_auth_roles="USER, ADMIN").test_client()
 
     assert roles_of(client, headers=GOOD) == {"USER", "ADMIN"}
 
 
-def test_a_role_that_does_not_exist_is_nobodys(redis_client):
+def test_a_role_without_groups_is_not_given_to_the_basic_user(redis_client):
     client = build(redis_client, **(SETTINGS | {"role_uber_admin_groups": ()})).test_client()
 
     assert roles_of(client, headers=GOOD) == {"USER", "ADMIN"}
@@ -244,7 +244,7 @@ def test_a_role_that_does_not_exist_is_nobodys(redis_client):
 
 
 @pytest.mark.parametrize("changed", [{"basic_auth_password": ""}, {"basic_auth_username": "other"}], ids=str)
-def test_its_session_ends_when_it_is_taken_away(client, redis_client, changed):
+def test_a_basic_session_ends_when_the_user_is_no_longer_configured(client, redis_client, changed):
     client.get("/login_basic", headers=GOOD)
     same = build(redis_client, **SETTINGS).test_client()
     later = build(redis_client, **(SETTINGS | changed)).test_client()

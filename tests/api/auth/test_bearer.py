@@ -1,4 +1,4 @@
-"""Bearer tokens: good ones work, whatever else is sent does not, and a provider that is away hangs nobody."""
+"""Bearer tokens: valid ones are accepted, everything else is refused, and no request hangs without the provider."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def client(redis_client, provider):
 
 
 class TestGoodTokens:
-    def test_one_that_is_not_enough_is_said_to_be_that(self, client, provider):
+    def test_a_token_without_the_role_gets_insufficient_scope(self, client, provider):
         token = provider.token(preferred_username="adam", groups=ADMINS)
 
         answer = client.get("/v4/needs/UBER_ADMIN", headers=bearer(token))
@@ -69,7 +69,7 @@ class TestGoodTokens:
     def test_a_machine_gets_roles_by_its_id(self, client, provider):
         assert roles_of(client, headers=bearer(provider.token(sub="robot"))) == {"USER", "UBER_ADMIN"}
 
-    def test_a_group_cannot_pass_as_an_id(self, client, provider):
+    def test_a_group_named_like_a_subject_gives_no_role(self, client, provider):
         assert roles_of(client, headers=bearer(provider.token(sub="x", groups=["sub:robot"]))) == {"USER"}
 
     def test_several_audiences(self, client, provider):
@@ -82,48 +82,48 @@ class TestGoodTokens:
         provider.rotate_key()
         assert roles_of(client, headers=bearer(provider.token(header={"kid": None}))) == {"USER"}
 
-    def test_keys_are_kept(self, client, provider):
+    def test_signing_keys_are_fetched_once(self, client, provider):
         for _ in range(5):
             roles_of(client, headers=bearer(provider.token()))
 
         assert provider.request_counts["/jwks"] == 1
 
-    def test_who_is_in_many_groups_has_a_long_token(self, client, provider):
+    def test_a_token_with_many_groups_may_have_16_kibibytes(self, client, provider):
         groups = [f"group-{number:016}" for number in range(480)]
         token, longer = (provider.token(groups=[*groups[:count], *ADMINS]) for count in (470, 480))
         assert 16_000 < len(token) < 16_384 < len(longer) < 17_000
         assert "ADMIN" in roles_of(client, headers=bearer(token))
         assert_refused(client.get("/whoami", headers=bearer(longer)))
 
-    def test_a_bearer_needs_no_origin(self, client, provider):
+    def test_a_bearer_request_needs_no_origin_header(self, client, provider):
         token = bearer(provider.token(groups=ADMINS))
         answer = client.post("/v4/needs/ADMIN", headers=token | {"Origin": "https://elsewhere.example.org"})
         assert answer.status_code == 200
 
-    def test_a_clock_that_is_a_little_off(self, client, provider):
+    def test_small_clock_differences_are_accepted(self, client, provider):
         token = provider.token(exp=int(time.time()) - 30, nbf=int(time.time()) + 30)
 
         assert roles_of(client, headers=bearer(token)) == {"USER"}
 
     @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
     @pytest.mark.parametrize("algorithm", load(AuthSettings, secret_key=SECRET_KEY).oauth_algorithms)
-    def test_every_algorithm_of_the_default_is_understood(self, client, provider, algorithm):
+    def test_every_default_algorithm_is_supported(self, client, provider, algorithm):
         key = key_for(algorithm)
         provider.keys = [key, *provider.keys]
         token = provider.token(key=key, header={"alg": algorithm, "kid": "published"})
         assert roles_of(client, headers=bearer(token)) == {"USER"}
 
     @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", None])
-    def test_each_way_to_write_its_type(self, client, provider, kind):
+    def test_every_spelling_of_the_token_type_is_accepted(self, client, provider, kind):
         assert roles_of(client, headers=bearer(provider.token(header={"typ": kind}))) == {"USER"}
 
     @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT"])
-    def test_one_that_says_what_it_is_may_have_claims_of_others(self, client, provider, kind):
+    def test_a_token_with_an_explicit_type_may_have_claims_of_other_kinds(self, client, provider, kind):
         """Such as Keycloak's, which have the nonce of the sign-in."""
         token = provider.token(header={"typ": kind}, nonce="n", typ="Bearer" if kind == "JWT" else None)
         assert roles_of(client, headers=bearer(token)) == {"USER"}
 
-    def test_what_is_set_counts(self, redis_client, provider):
+    def test_bearer_settings_take_effect(self, redis_client, provider):
         """Algorithms, the claim of the name, how far clocks may differ, and keys without a discovery document."""
         issuer = provider.issuer
         named = with_provider(redis_client, provider, oauth_name_claim="nick", oauth_leeway=0).test_client()
@@ -237,19 +237,19 @@ def test_bad_tokens(client, provider, kind):
         ({"exp": "soon"}, "one of its claims is no good"),
     ],
 )
-def test_what_is_wrong_with_a_token_is_said(client, provider, claims, words):
+def test_the_reason_for_refusing_a_token_is_reported(client, provider, claims, words):
     detail = client.get("/whoami", headers=bearer(provider.token(**claims))).get_json()["detail"]
     assert detail == f"The bearer token is no good: {words}."
 
 
-def test_a_published_key_that_cannot_be_read_fits_no_token(client, provider, monkeypatch):
+def test_a_malformed_published_key_verifies_no_token(client, provider, monkeypatch):
     keys = {"keys": [{"kty": "RSA", "kid": provider.key.kid, "n": "?"}]}
     monkeypatch.setattr("api.auth.tokens.request_json", lambda *_: keys)
     assert_refused(client.get("/whoami", headers=bearer(provider.token())))
 
 
 @pytest.mark.parametrize("kid", ["published", None])
-def test_published_keys_that_cannot_be_read_do_no_harm_to_others(client, provider, monkeypatch, kid):
+def test_malformed_published_keys_do_not_affect_other_keys(client, provider, monkeypatch, kid):
     good = provider.key.as_dict(private=False) | {"kid": "published"}
     odd = [None, "text", {"kty": "RSA", "n": "?"}, {"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"}, {"kty": "new"}]
     monkeypatch.setattr("api.auth.tokens.request_json", lambda *_: {"keys": [*odd, good]})
@@ -257,7 +257,7 @@ def test_published_keys_that_cannot_be_read_do_no_harm_to_others(client, provide
 
 
 @pytest.mark.parametrize(("use", "status"), [("sig", 200), ("enc", 401)])
-def test_a_published_key_that_is_not_for_signatures(client, provider, use, status):
+def test_a_published_key_for_another_use_verifies_no_token(client, provider, use, status):
     key = RSAKey.generate_key(2048)
     published = RSAKey.import_key(key.as_dict(private=False) | {"kid": "published", "use": use})
     provider.keys = [published, *provider.keys]
@@ -279,18 +279,18 @@ def test_a_bad_token_does_not_fall_back_on_a_session(redis_client, provider):
     assert_refused(client.post("/v4/needs/ADMIN", headers=bearer("x")))
 
 
-def test_without_a_provider_no_token_is_good(redis_client, provider):
+def test_without_a_provider_every_token_is_refused(redis_client, provider):
     assert_refused(build(redis_client).test_client().get("/conf/me/roles", headers=bearer(provider.token())))
 
 
 @pytest.mark.parametrize("header", [{}, {"alg": 5}, [], "RS256", None])
-def test_what_names_no_algorithm_is_no_jwt(header):
+def test_a_header_without_signature_algorithm_is_no_jwt(header):
     # Nor is what is encrypted, which the provider alone can read.
     for token in (f"{part(header)}.claims.signature", f"{part({'alg': 'dir'})}.key.iv.text.tag"):
         assert header_of(token) is None
 
 
-def test_strange_key_ids_do_not_flood_the_provider(client, provider):
+def test_unknown_key_ids_cause_few_requests_to_the_provider(client, provider):
     for number in range(30):
         assert_refused(
             client.get("/conf/me/roles", headers=bearer(provider.token(header={"kid": f"made up {number}"})))

@@ -1,4 +1,4 @@
-"""Signing in, and tokens, with the certified provider of npm: somebody else's reading of the protocols."""
+"""Signing in, and tokens, with the certified provider of npm: an independent implementation of the protocols."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_code_works_once_and_in_one_browser(client_with, certified_provider):
     assert client.get(back).status_code == 400
 
 
-def test_another_providers_answer_is_refused(client_with, certified_provider):
+def test_a_callback_from_another_issuer_is_refused(client_with, certified_provider):
     client = client_with()
     back = returned(client, certified_provider, "adam")
     sender = query_of(back)["iss"]  # RFC 9207; Authlib's provider says nothing of the kind.
@@ -70,7 +70,7 @@ def test_another_providers_answer_is_refused(client_with, certified_provider):
     )
 
 
-def test_a_machines_jwt(client_with, certified_provider):
+def test_a_jwt_of_a_machine_is_accepted(client_with, certified_provider):
     token = certified_provider.token(resource=AUDIENCE)
     assert token.count(".") == 2
 
@@ -79,7 +79,7 @@ def test_a_machines_jwt(client_with, certified_provider):
     assert who == {"name": "robot", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
 
 
-def test_a_machines_jwt_for_another_service(client_with, certified_provider):
+def test_a_jwt_for_another_audience_is_refused(client_with, certified_provider):
     token = certified_provider.token(resource="urn:elsewhere")
 
     assert client_with().get("/whoami", headers=bearer(token)).status_code == 401

@@ -1,4 +1,4 @@
-"""What everybody may know of the configuration."""
+"""What every client may read of the configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_groups_of_a_role(client):
     assert client.get("/conf/roles/ADMIN/egroups").get_json() == ["it db, admins"]
 
 
-def test_do_i_have_a_role(client):
+def test_am_i_a_tells_whether_the_caller_has_the_role(client):
     assert client.get("/conf/roles/USER/am_i_a").get_json() is True
     assert client.get("/conf/roles/ADMIN/am_i_a").get_json() is False
 

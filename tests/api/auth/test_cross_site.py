@@ -46,7 +46,7 @@ def client(redis_client):
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_foreign_pages_are_refused(client, headers):
+def test_cross_site_requests_are_refused(client, headers):
     for path in ("/v4/needs/ADMIN", "/logout"):
         answer = client.post(path, headers=headers)
         assert (answer.status_code, answer.get_json()["code"]) == (403, "cross-site-request")
@@ -56,7 +56,7 @@ def test_foreign_pages_are_refused(client, headers):
 
 
 @pytest.mark.parametrize("headers", OWN, ids=str)
-def test_own_pages_and_scripts_are_not(client, headers):
+def test_same_site_requests_and_scripts_are_accepted(client, headers):
     assert client.post("/v4/needs/ADMIN", headers=headers).status_code == 200
     assert client.post("/v4/needs/ADMIN", headers=headers | BASIC).status_code == 200
     assert client.post("/logout", headers=headers).status_code == 302
@@ -71,7 +71,7 @@ def test_own_pages_and_scripts_are_not(client, headers):
     ],
     ids=str,
 )
-def test_names_of_hosts_have_no_case(redis_client, headers):
+def test_host_names_are_compared_without_case(redis_client, headers):
     """Browsers write them in lower case, whoever runs the service may not."""
     user = {"basic_auth_username": "svc", "basic_auth_password": "páss:wörd", "role_admin_groups": ("a",)}
     client = build(redis_client, **user, public_url="https://Storage.Example.org").test_client()

@@ -57,7 +57,7 @@ def test_signing_out_takes_them(client):
     ],
     ids=str,
 )
-def test_others_get_nothing(client, forged):
+def test_clients_on_other_machines_get_no_role(client, forged):
     refused = client.get("/login", **forged)
 
     assert (refused.status_code, refused.get_json()["code"]) == (403, "sign-in-unavailable")
@@ -66,22 +66,22 @@ def test_others_get_nothing(client, forged):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::1%lo", "::ffff:127.0.0.1"])
-def test_this_machine_has_many_addresses(client, address):
+def test_every_loopback_address_may_sign_in(client, address):
     assert client.get("/login", environ_base={"REMOTE_ADDR": address}).status_code == 302
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8080", "storage.localhost", "127.0.0.1:8080", "[::1]:8080"])
-def test_this_machine_has_many_names(client, host):
+def test_every_local_host_name_may_sign_in(client, host):
     assert client.get("/login", headers={"Host": host}).status_code == 302
 
 
 @pytest.mark.parametrize("name", ["", "[::1", "::1]"])
-def test_what_is_no_name_is_none_of_this_machine(name):
+def test_malformed_host_names_are_not_local(name):
     """Versions of Werkzeug differ in which of these they hand on."""
     assert not _is_local_name(name)
 
 
-def test_behind_trusted_proxies_the_client_counts(redis_client):
+def test_behind_trusted_proxies_the_client_address_decides(redis_client):
     client = build(redis_client, debug=True, trusted_networks=("127.0.0.0/8",)).test_client()
 
     assert client.get("/login", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 302
@@ -102,13 +102,13 @@ def test_a_session_of_debug_mode_ends_with_it(client, redis_client):
     assert roles_of(later) == {"USER"}
 
 
-def test_no_key_is_needed(redis_client):
+def test_no_secret_key_is_needed(redis_client):
     client = build(redis_client, debug=True, secret_key="").test_client()
     client.get("/login")
     assert roles_of(client) == EVERY
 
 
-def test_it_says_so_loudly(redis_client, caplog):
+def test_a_warning_is_logged(redis_client, caplog):
     with caplog.at_level(logging.WARNING):
         build(redis_client, debug=True)
 

@@ -1,4 +1,4 @@
-"""Behind a proxy, and below a prefix: its word is taken from where it may be, and links lead back through it."""
+"""Behind a proxy, and below a prefix: forwarded headers are used from trusted proxies, and links have the prefix."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def make_client(redis_client):
     return make
 
 
-def test_nobody_is_believed_unless_told(make_client):
+def test_forwarded_headers_are_ignored_by_default(make_client):
     assert seen(make_client(), EVIL) == {"address": "127.0.0.1", "root": "http://localhost/"}
 
 
-def test_a_trusted_network_is_believed_and_no_other(make_client):
+def test_forwarded_headers_are_used_from_trusted_networks_only(make_client):
     client = make_client(trusted_networks=("198.51.100.0/24",))
     assert seen(client, EVIL, "198.51.100.7") == {"address": "203.0.113.9", "root": "https://evil.example/"}
     assert seen(client, EVIL, "198.51.101.7") == {"address": "198.51.101.7", "root": "http://localhost/"}
@@ -61,36 +61,36 @@ def test_a_trusted_network_is_believed_and_no_other(make_client):
         ("Prefix", "storage", "http://localhost/"),
     ],
 )
-def test_of_each_header_the_nearest_proxy_s_word_counts(make_client, name, value, root):
+def test_of_each_header_the_value_of_the_nearest_proxy_is_used(make_client, name, value, root):
     client = make_client(trusted_networks=("127.0.0.1",))
     assert seen(client, {f"X-Forwarded-{name}": value})["root"] == root
 
 
-def test_what_a_client_adds_before_the_proxies_is_not_believed(make_client):
+def test_forwarded_addresses_added_by_the_client_are_ignored(make_client):
     client = make_client(trusted_networks=("198.51.100.0/24",))
     chain = {"X-Forwarded-For": "1.1.1.1, 203.0.113.9, 198.51.100.8"}
     assert seen(client, chain, "198.51.100.7")["address"] == "203.0.113.9"
 
 
-def test_a_count_of_proxies_alone_believes_nobody(make_client, caplog):
+def test_a_number_of_proxies_without_networks_trusts_none(make_client, caplog):
     client = make_client(trusted_proxies=1)
     assert seen(client, EVIL, "10.1.2.3") == {"address": "10.1.2.3", "root": "http://localhost/"}
     assert "no proxy is believed" in caplog.text
 
 
-def test_no_more_proxies_are_believed_than_there_are(make_client):
+def test_no_more_proxies_are_trusted_than_configured(make_client):
     client = make_client(trusted_proxies=1, trusted_networks=("10.0.0.0/8",))
     chain = {"X-Forwarded-For": "203.0.113.9, 10.1.1.1"}
     assert seen(client, chain, "10.1.2.3")["address"] == "10.1.1.1"
 
 
-def test_what_is_no_address_is_nobodys(make_client):
+def test_a_malformed_forwarded_address_is_not_used(make_client):
     client = make_client(trusted_networks=("10.0.0.0/8",))
     assert seen(client, {"X-Forwarded-For": "nonsense, 10.1.1.1"}, "10.1.2.3")["address"] == "10.1.1.1"
 
 
 @pytest.mark.parametrize("public_url", ["https://example.org/storage", "https://example.org/storage/"])
-def test_the_public_url_goes_before_what_is_asked(make_client, public_url):
+def test_the_public_url_takes_precedence_over_the_host_header(make_client, public_url):
     client = make_client(public_url=public_url)
     assert seen(client, {"Host": "evil.example"}) == {"address": "127.0.0.1", "root": "https://example.org/storage/"}
     assert client.get("/logout?next=/seen").headers["Location"] == "/storage/seen"
@@ -108,7 +108,7 @@ class TestPrefix:
         return FrontEnd(redis_url, auth={"public_url": "https://example.org/storage"}).client()
 
     @pytest.mark.parametrize("before", ["", "/storage"])
-    def test_links_lead_through_the_proxy(self, client, before):
+    def test_links_begin_with_the_prefix(self, client, before):
         answer = client.post(f"{before}/v4/filer/volumes/db01", json={})
         job = accepted(answer)
         assert job.startswith("/storage/v4/jobs/")
@@ -116,33 +116,33 @@ class TestPrefix:
         assert answer.json["links"]["self"] == job
         assert client.get(job).json["id"] == answer.json["id"]
 
-    def test_a_path_that_only_begins_like_it_is_not_below_it(self, client):
+    def test_a_path_that_only_starts_with_the_same_characters_is_not_below_the_prefix(self, client):
         problem(client.get("/storagev4/jobs"), 404, "not-found")
 
     @pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
-    def test_names_may_be_written_with_codes_below_it_too(self, client, name):
+    def test_percent_encoded_names_are_decoded_below_the_prefix(self, client, name):
         sent = {name: "/storage/v4/filer/volumes/%64b01"}
         headers = {"Prefer": "respond-async"}
         accepted(client.get("/storage/v4/filer/volumes/db01", environ_overrides=sent, headers=headers))
 
-    def test_pages_name_their_files_below_it(self, client):
+    def test_pages_reference_their_assets_below_the_prefix(self, client):
         page = client.get("/").get_data(as_text=True)
         assert 'href="/storage/docs-assets/' in page
         assert '="/docs-assets/' not in page
 
     @pytest.mark.parametrize("path", ["/", "/problems/not-found", "/console/", "/console/jobs"])
-    def test_pages_are_as_long_as_they_say(self, client, path):
+    def test_content_length_of_pages_is_that_of_the_rewritten_body(self, client, path):
         """The prefix makes them longer: a server that is given the former length sends only that much."""
         page = client.get(path, headers={"Accept": "text/html"})
         assert page.content_type.startswith("text/html")
         assert b'"/storage/' in page.data
         assert page.headers.get("Content-Length", str(len(page.data))) == str(len(page.data))
 
-    def test_other_responses_say_how_long_they_are(self, client):
+    def test_other_responses_have_their_content_length(self, client):
         answer = client.get("/openapi.json")
         assert answer.headers["Content-Length"] == str(len(answer.data))
 
-    def test_what_a_page_holds_is_released(self):
+    def test_the_iterable_of_a_rewritten_page_is_closed(self):
         page = MagicMock()
         page.__iter__.return_value = iter([b'<a href="/">'])
 
@@ -158,7 +158,7 @@ class TestPrefix:
         ("path", "seen_path"),
         [("/storage", "/"), ("/storage/", "/"), ("/storage/a", "/a"), ("/storages", "/storages"), ("/a", "/a")],
     )
-    def test_the_application_does_not_see_it(self, path, seen_path):
+    def test_the_application_gets_paths_without_the_prefix(self, path, seen_path):
         names = ("PATH_INFO", "RAW_URI", "REQUEST_URI")
         environ = dict.fromkeys(names, path)
         application = Mock(return_value=[])
@@ -166,14 +166,14 @@ class TestPrefix:
         middleware(environ, Mock())
         assert (environ["SCRIPT_NAME"], {environ[name] for name in names}) == ("/storage", {seen_path})
 
-    def test_where_there_is_none_a_server_need_not_say_what_was_sent(self):
+    def test_without_a_prefix_no_raw_uri_is_needed(self):
         environ = {"PATH_INFO": "/a"}
         application = Mock(return_value=[])
         middleware = ForwardingMiddleware(application, networks=(), hops=0, public_url="https://example.org")
         assert middleware(environ, Mock()) == []
         assert (environ["PATH_INFO"], environ["HTTP_HOST"]) == ("/a", "example.org")
 
-    def test_where_there_is_none_pages_are_handed_on_as_they_are(self):
+    def test_without_a_prefix_pages_are_not_rewritten(self):
         page, headers, start = [b'<a href="/">'], [("Content-Type", "text/html"), ("Content-Length", "12")], Mock()
 
         def application(_environ, start_response):
@@ -190,7 +190,7 @@ class TestPrefix:
             [("Location", "//elsewhere.example.org/a"), ("Content-Length", "12")],
         ],
     )
-    def test_what_is_neither_a_page_nor_a_link_to_here_stays_as_it_is(self, headers):
+    def test_other_content_and_external_links_are_not_rewritten(self, headers):
         def application(_environ, start_response):
             start_response("200 OK", headers)
             return [b'<a href="/">']
@@ -211,24 +211,24 @@ class TestPrefix:
             leaving = client.get("/logout", query_string={"next": wanted})
             assert leaving.headers["Location"] == target
 
-    def test_the_next_page_is_below_it(self, client):
+    def test_link_headers_of_pages_have_the_prefix(self, client):
         for number in range(3):
             accepted(client.post(f"/v4/filer/volumes/v{number}", json={}))
         assert client.get("/v4/jobs?limit=1").headers["Link"].startswith("</storage/v4/jobs?")
 
-    def test_problems_too(self, client):
+    def test_instances_of_problems_have_the_prefix(self, client):
         assert problem(client.get("/storage/nothing"), 404, "not-found")["instance"] == "/storage/nothing"
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/33", "example.org", "10.0.0.0/8,x"])
-def test_what_is_no_network_stops_the_start(make_client, network):
+def test_an_invalid_trusted_network_stops_the_start(make_client, network):
     from worker.config.settings import BadSettings
 
     with pytest.raises(BadSettings, match="SAPI_TRUSTED_NETWORKS"):
         make_client(trusted_networks=network)
 
 
-def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
+def test_jobs_belong_to_the_subject_and_not_to_the_name(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
 
     def owner(**claims):
@@ -240,7 +240,7 @@ def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
     assert provider.issuer in adam
 
 
-def test_browsers_keep_to_tls_where_they_came_by_it(redis_url, redis_client):
+def test_hsts_is_sent_over_tls_only(redis_url, redis_client):
     client = FrontEnd(redis_url).client()
     assert "Strict-Transport-Security" not in client.get("/healthz").headers
     for path in ("/healthz", "/", "/nothing", "/v3/nothing/volumes", "/console/"):
@@ -249,5 +249,5 @@ def test_browsers_keep_to_tls_where_they_came_by_it(redis_url, redis_client):
         assert answer.headers["Strict-Transport-Security"] == f"max-age={365 * 24 * 3600}", path
 
 
-def test_signing_out_clears_what_the_browser_keeps(make_client):
+def test_signing_out_clears_the_data_of_the_browser(make_client):
     assert make_client().get("/logout").headers["Clear-Site-Data"] == '"cache", "storage"'

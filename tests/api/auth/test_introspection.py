@@ -1,4 +1,4 @@
-"""Tokens that the provider itself looks at, and a provider that is away."""
+"""Token introspection, and a provider that is unavailable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestIntrospection:
 
         assert provider.request_counts["/introspect"] == 1
 
-    def test_unknown_and_foreign_ones_do_not(self, client, provider):
+    def test_tokens_that_are_unknown_or_of_another_audience_are_refused(self, client, provider):
         assert_refused(client.get("/whoami", headers=bearer("unknown")))
         token = machine_token(provider)
         provider.audience = "another-service"
@@ -60,7 +60,7 @@ class TestIntrospection:
         ],
         ids=str,
     )
-    def test_what_the_provider_says_is_looked_at(self, client, monkeypatch, claims):
+    def test_claims_of_the_introspection_response_are_checked(self, client, monkeypatch, claims):
         answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
@@ -71,7 +71,7 @@ class TestIntrospection:
         [{}, {"client_id": CLIENT_ID, "sub": "x"}, {"client_id": "machine"}, {"token_type": "Bearer"}],
         ids=str,
     )
-    def test_an_audience_need_not_be_told(self, client, monkeypatch, claims):
+    def test_a_response_without_audience_is_accepted_by_default(self, client, monkeypatch, claims):
         answer = {"active": True, "username": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
@@ -81,14 +81,14 @@ class TestIntrospection:
     @pytest.mark.parametrize(
         ("claims", "is_good"), [({}, False), ({"aud": CLIENT_ID}, False), ({"aud": "storage"}, True)]
     )
-    def test_an_audience_that_is_set_must_be_told(self, redis_client, monkeypatch, claims, is_good):
+    def test_a_configured_audience_must_be_in_the_response(self, redis_client, monkeypatch, claims, is_good):
         answer = {"active": True, "client_id": CLIENT_ID, "sub": "adam", "groups": []} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
         settings = {"oauth_client_id": CLIENT_ID, "oauth_introspection_url": "https://sso.example.org/introspect"}
         said = build(redis_client, **settings, oauth_audience="storage").test_client()
         assert (said.get("/whoami", headers=bearer("opaque")).status_code == 200) is is_good
 
-    def test_what_is_set_counts(self, redis_client, monkeypatch):
+    def test_introspection_settings_take_effect(self, redis_client, monkeypatch):
         answer: dict[str, Any] = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
         url = "https://sso.example.org/introspect"
@@ -104,13 +104,13 @@ class TestIntrospection:
         assert_refused(tolerant.get("/whoami", headers=bearer("too early")))
 
     @pytest.mark.parametrize("claims", [{"exp": "soon"}, {"exp": True}, {"nbf": "later"}, {"nbf": None}], ids=str)
-    def test_times_that_are_no_numbers_are_as_good_as_none(self, client, monkeypatch, claims):
+    def test_times_that_are_not_numbers_are_ignored(self, client, monkeypatch, claims):
         answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
         assert client.get("/whoami", headers=bearer("opaque")).status_code == 200
 
     @pytest.mark.parametrize("has_keys", [False, True])
-    def test_what_can_be_read_is_introspected_where_there_are_no_keys(self, redis_client, provider, client, has_keys):
+    def test_without_keys_jwts_are_introspected_too(self, redis_client, provider, client, has_keys):
         """And what cannot be read, in any case."""
         url = {"oauth_introspection_url": f"{provider.issuer}/introspect"}
         client = with_provider(redis_client, provider, **url).test_client() if has_keys else client
@@ -118,7 +118,7 @@ class TestIntrospection:
         assert_refused(client.get("/whoami", headers=bearer(provider.token(exp=1))))
         assert provider.request_counts["/introspect"] == 2 - has_keys
 
-    def test_expired_and_revoked_ones_do_not(self, client, provider):
+    def test_expired_and_revoked_tokens_are_refused(self, client, provider):
         for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):
             token = machine_token(provider)
             setattr(provider.tokens[token], field, value)
@@ -126,17 +126,17 @@ class TestIntrospection:
 
 
 class TestProviderAway:
-    def test_a_frozen_one(self, client, provider):
+    def test_a_provider_that_does_not_answer_is_requested_once(self, client, provider):
         token = provider.token()
         provider.awake.clear()
 
-        for _ in range(3):  # The first waits a little; the others do not even ask.
+        for _ in range(3):  # The first waits until its timeout; the others send no request.
             answer = client.get("/conf/me/roles", headers=bearer(token))
             assert (answer.status_code, answer.get_json()["code"]) == (503, "sign-in-unavailable")
             assert answer.headers["Retry-After"] == "5"
         assert sum(provider.request_counts.values()) == 1
 
-    def test_keys_at_hand_go_on_working(self, client, provider):
+    def test_cached_keys_still_verify_tokens(self, client, provider):
         token = provider.token()
         roles_of(client, headers=bearer(token))
         provider.stop()
@@ -144,7 +144,7 @@ class TestProviderAway:
         assert roles_of(client, headers=bearer(token)) == {"USER"}
         assert_refused(client.get("/conf/me/roles", headers=bearer(provider.token(header={"kid": "new"}))))
 
-    def test_strangers_and_sessions_do_not_need_it(self, client, provider):
+    def test_anonymous_requests_do_not_need_the_provider(self, client, provider):
         provider.stop()
 
         assert roles_of(client) == {"USER"}

@@ -62,14 +62,14 @@ def test_the_window_of_a_process_without_redis_is_its_own():
     assert limiter._count(rate, "user:adam")[2] > ends_at + 40
 
 
-def test_nobody_is_told_to_come_again_at_once(redis_client, monkeypatch):
+def test_retry_after_is_at_least_one_second(redis_client, monkeypatch):
     client = make_client(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
     monkeypatch.setattr(RedisStorage, "get_expiry", lambda *_: time.time())
     answers = [client.post("/v4/needs/ADMIN", headers=user("svc")) for _ in range(2)]
     assert (answers[1].status_code, answers[1].headers["Retry-After"]) == (429, "1")
 
 
-def test_changes_of_both_apis_are_counted_together_and_nothing_else(redis_client):
+def test_changes_of_both_apis_share_one_count(redis_client):
     app = build(redis_client, rate_limit="2/hour")
     app.add_url_rule("/v3/needs/<role>", endpoint="v3", view_func=needs, methods=["POST"])
     client = app.test_client()
@@ -77,21 +77,21 @@ def test_changes_of_both_apis_are_counted_together_and_nothing_else(redis_client
     assert [client.post(path).status_code for path in paths] == [200, 302, 404, 200, 429, 429, 302]
 
 
-def test_replicas_count_together(redis_client):
+def test_replicas_share_the_counts(redis_client):
     clients = [make_client(redis_client, rate_limit="3/hour", role_admin_groups=("a",)) for _ in range(2)]
     statuses = [clients[number % 2].post("/v4/needs/ADMIN", headers=user("svc")).status_code for number in range(4)]
 
     assert statuses == [200, 200, 200, 429]
 
 
-def test_others_are_not_counted_with_them(redis_client):
+def test_each_user_is_counted_separately(redis_client):
     client = make_client(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
     client.post("/v4/needs/ADMIN", headers=user("svc"))
 
     for address in ("10.0.0.1", "10.0.0.2"):
         assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 200
         assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 429
-    # One customer of a network provider has as many addresses of IPv6.
+    # One customer of an internet provider has a whole IPv6 network.
     addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
     answers = [client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}) for address in addresses]
     assert [answer.status_code for answer in answers] == [200, 429, 200]
@@ -117,7 +117,7 @@ def test_reads_are_not_counted(redis_client):
     assert {client.get("/v4/needs/USER").status_code for _ in range(5)} == {200}
 
 
-def test_off_is_off(redis_client):
+def test_the_limit_can_be_switched_off(redis_client):
     client = make_client(redis_client, rate_limit="off")
 
     assert "X-RateLimit-Limit" not in client.post("/v4/needs/USER").headers
@@ -145,7 +145,7 @@ def frozen():
         connection.close()
 
 
-def test_a_frozen_redis_is_asked_once_and_then_left_alone(frozen):
+def test_a_redis_that_does_not_answer_is_tried_once_for_each_limit(frozen):
     port, taken = frozen
     client = make_client(redis.Redis("127.0.0.1", port=port), rate_limit="3/hour", role_admin_groups=("a",))
     statuses = [client.post("/v4/needs/ADMIN", headers=user("svc")).status_code for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Every route, by every combination of roles and way to sign in: who has the role gets further, and nobody else."""
+"""Every route, by every combination of roles and way to sign in: only clients with the role are let through."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def assert_matrix(app: Flask, client: Any, roles: tuple[Role, ...], headers: dic
             assert (answer.status_code, code) == (403, "missing-role"), (method, path)
             role = Role.ADMIN if access == MAY_CHANGE else access
             assert role in answer.get_json()["detail"].replace(",", " ").split(), answer.text
-            # A better token would do; a session, or a password, is asked for nothing else.
+            # Only a bearer token could be replaced by one with more scope: a session or password gets no challenge.
             sent_token = headers.get("Authorization", "").startswith("Bearer ")
             assert ("WWW-Authenticate" in answer.headers) is sent_token, (method, path)
         # Otherwise a stream of events, and the thread that reads them, would go on.
@@ -104,24 +104,24 @@ def assert_matrix(app: Flask, client: Any, roles: tuple[Role, ...], headers: dic
 
 @pytest.mark.parametrize("roles", COMBINATIONS, ids=lambda roles: "+".join(roles) or "none")
 class TestMatrix:
-    def test_session(self, services, roles):
+    def test_each_role_combination_with_a_session(self, services, roles):
         app = services.app()
         client = app.test_client()
         sign_in(client, "-".join(roles) or "nothing")
         assert_matrix(app, client, roles, {})
 
-    def test_bearer(self, services, provider, roles):
+    def test_each_role_combination_with_a_bearer_token(self, services, provider, roles):
         app = services.app()
         token = provider.token(preferred_username="x", groups=[GROUPS[role] for role in roles])
         assert_matrix(app, app.test_client(), roles, bearer(token))
 
-    def test_basic(self, services, roles):
+    def test_each_role_combination_with_http_basic(self, services, roles):
         app = services.app(roles)
         sent = {"Authorization": "Basic " + base64.b64encode(b"svc:pass").decode()}
         assert_matrix(app, app.test_client(), roles, sent)
 
 
-def test_strangers(services):
+def test_every_protected_route_refuses_anonymous_requests(services):
     app = services.app()
     client = app.test_client()
     routes = list(protected(app))

@@ -1,4 +1,4 @@
-"""How long documents, keys and answers of the provider are believed."""
+"""How long documents, keys and answers of the provider are cached."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TestDocument:
         source.now_s += 2
         assert document.get()["number"] > 1
 
-    def test_that_did_not_come_is_not_asked_for_at_once_again(self, source, document):
+    def test_that_could_not_be_fetched_is_not_requested_again_at_once(self, source, document):
         source.is_away = True
         left_alone = "the provider is away, and is left alone for a moment"
         for passed_s, count, why in ((0, 1, "away"), (1, 1, left_alone), (1, 2, "away")):
@@ -81,7 +81,7 @@ class TestDocument:
                 document.get()
             assert (source.count, str(caught.value)) == (count, why)
 
-    def test_one_thread_fetches_and_those_that_have_an_old_one_do_not_wait(self, source: Provider, monkeypatch):
+    def test_one_thread_fetches_and_threads_with_an_old_document_do_not_wait(self, source: Provider, monkeypatch):
         # Longer than the fetch would wait.
         monkeypatch.setattr("api.auth.cached_document.COMMAND_TIMEOUT_S", 60)
         is_fetching, may_end = Event(), Event()
@@ -103,7 +103,7 @@ class TestDocument:
             assert fetched.result(20) == {"number": 2}
         assert (document.get(), source.count) == ({"number": 2}, 2)
 
-    def test_who_has_an_old_one_does_not_wait_at_all(self, source, document, monkeypatch):
+    def test_a_thread_with_an_old_document_does_not_wait_for_the_lock(self, source, document, monkeypatch):
         document.get()
         source.now_s += HOUR_S + 1
         lock = Mock(acquire=Mock(return_value=False))
@@ -111,7 +111,7 @@ class TestDocument:
         assert document.get() == {"number": 1}
         lock.acquire.assert_called_once_with(timeout=0)
 
-    def test_those_that_have_none_wait_for_the_thread_that_fetches(self, source: Provider):
+    def test_threads_without_a_document_wait_for_the_thread_that_fetches(self, source: Provider):
         is_fetching, may_end = Event(), Event()
 
         def fetch() -> dict[str, Any]:
@@ -128,7 +128,7 @@ class TestDocument:
             assert document.get() == fetched.result(20) == {"number": 1}
         assert source.count == 1
 
-    def test_is_renewed_some_times_in_a_row_and_then_seldom(self, source, document):
+    def test_renewals_in_a_row_are_limited(self, source, document):
         counts = []
         for passed_s in (0, 5, 10 * HOUR_S):
             source.now_s += passed_s
@@ -139,11 +139,11 @@ class TestDocument:
 
 
 class TestBearerTokens:
-    """How long the provider's word about a token is believed."""
+    """How long the introspection result of a token is cached."""
 
     @pytest.fixture
     def words(self, monkeypatch):
-        """What the provider says of every token; and says it at each of its addresses."""
+        """The provider's answer for every token, at each of its addresses."""
         words: dict[str, Any] = {"active": True, "sub": "adam", "groups": ADMINS}
         for module in ("bearer", "provider"):
             monkeypatch.setattr(f"api.auth.{module}.request_json", lambda *_args, **_more: dict(words))
@@ -193,7 +193,7 @@ class TestBearerTokens:
 
 
 class TestTokens:
-    def test_are_asked_about_once_in_ten_seconds(self, source):
+    def test_are_introspected_once_in_ten_seconds(self, source):
         cache = TokenCache(source.ask, 10.0, clock=source.clock)
         numbers = []
         for passed_s, token in ((0, "a" * 40), (9, "a" * 40), (0, "a" * 39 + "b"), (2, "a" * 40)):
@@ -201,14 +201,14 @@ class TestTokens:
             numbers.append(cache.of(token)["number"])
         assert numbers == [1, 1, 2, 3]
 
-    def test_are_asked_about_just_after_another_one_was_refused(self, source):
+    def test_are_introspected_after_another_one_was_refused(self, source):
         ask = Mock(side_effect=[ProviderRefused("status 400"), {"active": True}])
         cache = TokenCache(ask, 10.0, clock=source.clock)
         with pytest.raises(ProviderRefused):
             cache.of("odd")
         assert cache.of("good") == {"active": True}
 
-    def test_are_not_asked_about_just_after_the_provider_was_away(self, source):
+    def test_are_not_introspected_just_after_the_provider_was_unavailable(self, source):
         cache = TokenCache(source.ask, 10.0, clock=source.clock)
         source.is_away = True
         for passed_s, count in ((0, 1), (1, 1), (1, 2)):
@@ -240,7 +240,7 @@ class TestTokens:
         said = introspecting.get("/owner", headers=bearer("opaque"))
         assert (said.status_code, said.text) == (200, owner) if owner else said.status_code == 401
 
-    def test_with_a_forged_signature_make_nobody_ask_for_keys(self, redis_client, provider):
+    def test_with_a_forged_signature_cause_no_request_for_keys(self, redis_client, provider):
         client = with_provider(redis_client, provider).test_client()
         assert client.get("/whoami", headers=bearer(provider.token())).status_code == 200
         forged = provider.token(key=RSAKey.generate_key(2048))
@@ -259,7 +259,7 @@ class TestTokens:
         assert roles_of(client, headers=bearer(provider.token(aud="the storage"))) == {"USER"}
         assert client.get("/whoami", headers=bearer(provider.token())).status_code == 401
 
-    def test_that_are_no_access_tokens_by_their_own_word(self, redis_client, provider):
+    def test_of_another_declared_type_are_refused(self, redis_client, provider):
         client = with_provider(redis_client, provider).test_client()
         for kind in ("ID", "Offline", "Logout"):
             assert client.get("/whoami", headers=bearer(provider.token(typ=kind))).status_code == 401

@@ -35,7 +35,7 @@ DISCOVERY = "https://sso.example.org/.well-known/openid-configuration"
         ("/metadata.json", None, True),
     ],
 )
-def test_a_discovery_document_speaks_for_its_own_issuer(monkeypatch, path, issuer, is_believed):
+def test_a_discovery_document_must_be_of_the_issuer_of_its_url(monkeypatch, path, issuer, is_believed):
     """Tokens of another one would be good otherwise."""
     monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: {"issuer": issuer})
     settings = {"oauth_client_id": CLIENT_ID, "oauth_discovery_url": f"https://sso.example.org{path}"}
@@ -74,7 +74,7 @@ def test_keys_are_fetched_from_where_that_is_configured(redis_client, provider):
     assert client.get("/whoami", headers=bearer(provider.token())).status_code == 503
 
 
-def test_a_secret_that_is_published_is_no_key(monkeypatch):
+def test_a_published_symmetric_key_verifies_no_token(monkeypatch):
     """Whoever has read it could make tokens, where its algorithm were taken."""
     key = OctKey.import_key("x" * 32, {"kid": "shared"})
     monkeypatch.setattr("api.auth.tokens.request_json", lambda *_: {"keys": [key.as_dict(private=True)]})
@@ -85,7 +85,7 @@ def test_a_secret_that_is_published_is_no_key(monkeypatch):
 
 
 @pytest.mark.parametrize(("trouble", "status"), [(ProviderUnavailable, 503), (ProviderRefused, 302)])
-def test_user_info_that_is_refused_is_empty_and_one_that_does_not_come_is_not(
+def test_refused_user_info_is_empty_and_unavailable_user_info_is_an_error(
     redis_client, provider, monkeypatch, trouble, status
 ):
     """Who signs in while it does not come would have no groups."""
@@ -96,7 +96,7 @@ def test_user_info_that_is_refused_is_empty_and_one_that_does_not_come_is_not(
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
+def test_the_user_name_is_the_first_usable_claim(place):
     claims = ("nick", "username", "upn", "cern_upn", "sub", "client_id", "azp", "cid")
     # White space around a name is no part of it.
     answer = {name: f"\tof {name}\n" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
@@ -104,12 +104,12 @@ def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
 
 
 @pytest.mark.parametrize("nick", [" \n", 5, None])
-def test_a_name_of_nothing_is_no_name(nick):
+def test_an_empty_name_claim_is_ignored(nick):
     assert name_in({"nick": nick, "username": "adam"}, "nick") == "adam"
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_a_machine_is_known_by_the_first_of_these_claims(place):
+def test_the_client_id_of_a_machine_is_the_first_usable_claim(place):
     claims = ("sub", "client_id", "azp", "cid")
     answer = {"nick": "a robot"} | {name: f"of {name}" for name in claims[place:]}
     assert identity_in(answer, name_claim="nick", groups=()).subject == f"of {claims[place]}"
@@ -126,7 +126,7 @@ def test_the_groups_url_may_name_groups_by_the_claim_too(monkeypatch, answer):
 @pytest.mark.parametrize(
     ("stated", "issuer"), [("https://a.example.org", "https://a.example.org"), (None, "https://b"), (5, "https://b")]
 )
-def test_the_issuer_that_the_claims_state_is_part_of_who_somebody_is(stated, issuer):
+def test_the_issuer_claim_is_part_of_the_user_id(stated, issuer):
     """Where none is configured, it keeps apart the users of several."""
     claims = {"sub": "1", "name": "adam"} | ({} if stated is None else {"iss": stated})
     assert identity_in(claims, name_claim="name", groups=(), issuer="https://b").id == f"{issuer} 1"
@@ -149,7 +149,7 @@ def test_the_issuer_that_the_claims_state_is_part_of_who_somebody_is(stated, iss
         ("s", "", None, "client_secret_post", (None, True)),
     ],
 )
-def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, discovery, taken, method, sent):
+def test_the_client_authenticates_as_the_provider_supports(monkeypatch, secret, discovery, taken, method, sent):
     requested: list[dict[str, Any]] = []
 
     def answer(http_method: str, url: str, **options: Any) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def test_an_id_token_that_another_client_was_given(redis_client, provider, monke
             assert client.get(link).status_code == status
 
 
-def test_no_cache_keeps_how_one_signs_in_and_out(redis_client, provider):
+def test_sign_in_and_sign_out_responses_are_not_stored(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
     answers = [client.get("/login"), sign_in(client, "adam"), client.get("/logout")]
     assert [answer.headers.get("Cache-Control") for answer in answers] == ["no-store"] * 3
@@ -198,13 +198,13 @@ def signed(provider: Any, **claims: Any) -> str:
 
 
 @pytest.mark.parametrize("subject", ["\ud800", "a\nb", "\x00"])
-def test_an_account_id_that_cannot_be_written_is_nobodys(redis_client, provider, subject):
+def test_a_subject_that_cannot_be_encoded_is_refused(redis_client, provider, subject):
     client = with_provider(redis_client, provider).test_client()
     response = client.get("/whoami", headers=bearer(signed(provider, sub=subject, preferred_username="ann")))
     assert response.status_code == 401, response.data
 
 
-def test_a_group_that_cannot_be_written_gives_nothing_and_disturbs_nothing(redis_client, provider):
+def test_a_group_that_cannot_be_encoded_is_ignored(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
     response = client.get("/whoami", headers=bearer(signed(provider, groups=["\ud800", "admins"])))
     assert response.status_code == 200, response.data

@@ -58,16 +58,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         if self.path == "/slow":
-            self._trickle()
+            self._send_slowly()
 
-    def _trickle(self) -> None:
-        """Send a byte now and then, until the client has had enough."""
+    def _send_slowly(self) -> None:
+        """Send a byte now and then, until the client closes the connection."""
         with suppress(OSError):
             while not self.server.is_gone.wait(0.01):  # type: ignore[attr-defined]
                 self.wfile.write(b" ")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Write no access log."""
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def ask(server):
     return lambda path: request_json("GET", f"http://127.0.0.1:{server.server_port}{path}")
 
 
-def test_an_object_is_an_answer(ask, server):
+def test_a_json_object_is_accepted(ask, server):
     assert ask("/object") == {"a": 1}
     # Some send forms or signed tokens otherwise.
     assert server.accepts == {"application/json"}
@@ -102,7 +102,7 @@ def test_an_object_is_an_answer(ask, server):
         *("/wrong-secret", "/not-for-us"),
     ],
 )
-def test_nothing_else_is(ask, server, path):
+def test_any_other_response_is_an_error(ask, server, path):
     with pytest.raises(ProviderUnavailable) as caught:
         ask(path)
     assert not isinstance(caught.value, ProviderRefused)
@@ -111,18 +111,18 @@ def test_nothing_else_is(ask, server, path):
 
 
 @pytest.mark.parametrize("path", ["/refused", "/malformed", "/no-object", "/a-page", "/listed-error"])
-def test_a_refusal_is_one(ask, path):
+def test_a_4xx_response_is_a_refusal(ask, path):
     with pytest.raises(ProviderRefused):
         ask(path)
 
 
-def test_an_answer_that_trickles_is_given_up(ask, monkeypatch):
+def test_a_response_sent_byte_by_byte_times_out(ask, monkeypatch):
     monkeypatch.setattr(provider_http, "COMMAND_TIMEOUT_S", 0.2)
     with pytest.raises(ProviderUnavailable, match="too slow"):
         ask("/slow")
 
 
-def test_a_server_that_says_nothing_is_not_waited_for(ask, server, monkeypatch):
+def test_a_server_that_does_not_answer_times_out(ask, server, monkeypatch):
     monkeypatch.setattr(provider_http, "COMMAND_TIMEOUT_S", 0.2)
     with pytest.raises(ProviderUnavailable, match="ReadTimeout"):
         ask("/silent")

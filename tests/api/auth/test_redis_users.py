@@ -1,4 +1,4 @@
-"""The users that Redis is shipped with may do what their processes do, and no more, on the real server."""
+"""The users of Redis that are shipped may do what their processes do, and no more, on the real server."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def client_of(server):
         "SET somebody-elses-key x", "GET somebody-elses-key", "EVAL return(redis.call('FLUSHALL')) 0",
     ],
 )  # fmt: skip
-def test_nobody_may(client_of, user, command):
+def test_a_user_without_the_permission_is_refused(client_of, user, command):
     with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)) as caught:
         client_of(user).execute_command(*command.split())
 
@@ -74,7 +74,7 @@ def test_flower_cannot_touch_jobs(client_of):
             client_of("flower").execute_command(*command.split())
 
 
-def test_nobody_can_be_the_default_user():
+def test_the_default_user_is_disabled():
     (line,) = [line for line in ACL.read_text().splitlines() if line.startswith("user default")]
 
     assert line.split()[2:4] == ["off", "resetpass"]

@@ -20,7 +20,7 @@ def test_the_provider_and_the_client_of_programs(redis_client):
     }
 
 
-def test_what_is_not_configured_is_not_said(redis_client):
+def test_settings_that_are_not_configured_are_left_out(redis_client):
     answer = build(redis_client, **GROUPS, **PROVIDER).test_client().get(PATH)
     assert not answer.get_json().keys() & {"client_id", "audience"}
     unnamed = build(redis_client, **GROUPS, oauth_client_id="storage-api").test_client().get(PATH)
@@ -32,7 +32,7 @@ def test_there_are_no_query_parameters(redis_client):
     assert (answer.status_code, answer.get_json()["code"]) == (422, "validation-failed")
 
 
-def test_it_is_called_as_from_outside(redis_client):
+def test_the_resource_is_the_public_url(redis_client):
     settings = GROUPS | PROVIDER | {"public_url": "https://example.org/storage"}
     answer = build(redis_client, **settings).test_client().get(PATH)
     assert answer.get_json()["resource"] == "https://example.org/storage"
@@ -44,6 +44,6 @@ def test_a_provider_that_does_not_answer(redis_client):
     assert (answer.status_code, answer.get_json()["code"]) == (503, "sign-in-unavailable")
 
 
-def test_without_a_provider_there_is_none(redis_client):
+def test_without_a_provider_the_document_is_not_found(redis_client):
     answer = build(redis_client, **GROUPS).test_client().get(PATH)
     assert (answer.status_code, answer.get_json()["code"]) == (404, "not-found")

@@ -26,7 +26,7 @@ class TestTime:
         (key,) = session_keys(redis_client)
         assert 3500 < redis_client.ttl(key) <= 3600
 
-    def test_what_finds_the_sessions_of_a_user_lasts_as_long_as_they_may(self, client, redis_client):
+    def test_the_index_of_a_users_sessions_lives_as_long_as_they_may(self, client, redis_client):
         sign_in(client, "adam")
         indexes = redis_client.keys(f"{PREFIX}sessions_of:*")
         assert len(indexes) == 2
@@ -36,12 +36,12 @@ class TestTime:
         sign_in(client.application.test_client(), "adam")
         assert {redis_client.zcard(index) for index in indexes} == {2}
 
-    def test_one_that_is_used_goes_on(self, redis_client, provider):
+    def test_a_session_in_use_is_prolonged(self, redis_client, provider):
         client = with_provider(redis_client, provider).test_client()
         sign_in(client, "adam")
         (key,) = session_keys(redis_client)
         redis_client.expire(key, 100)
-        # Another process, which has not seen it lately.
+        # Another process, which has not cached it.
         other = with_provider(redis_client, provider).test_client()
         cookie = client.get_cookie("sapi_session")
         assert cookie
@@ -49,13 +49,13 @@ class TestTime:
         assert roles_of(other) == {"USER", "ADMIN"}
         assert redis_client.ttl(key) > 3500
 
-    def test_one_that_cannot_go_on_in_redis_is_there_all_the_same(self, redis_client, provider, tmp_path):
+    def test_a_session_is_accepted_though_redis_refuses_to_prolong_it(self, redis_client, provider, tmp_path):
         client = with_provider(redis_client, provider, session_idle=120).test_client()
         sign_in(client, "adam")
         with too_few_replicas(redis_client, tmp_path):
             assert roles_of(client) == {"USER", "ADMIN"}
 
-    def test_one_with_little_time_is_prolonged_more_often(self, redis_client, provider, monkeypatch):
+    def test_a_session_with_a_short_idle_time_is_prolonged_more_often(self, redis_client, provider, monkeypatch):
         client = with_provider(redis_client, provider, session_idle=60).test_client()
         sign_in(client, "adam")
         roles_of(client)
@@ -66,13 +66,13 @@ class TestTime:
         roles_of(client)
         assert redis_client.ttl(key) > 50
 
-    def test_but_not_for_ever(self, client, redis_client):
+    def test_a_session_ends_after_its_lifetime(self, client, redis_client):
         sign_in(client, "adam")
         change(redis_client, began_s=-8 * 3600)
         assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
 
     @pytest.mark.parametrize("age_s", [0, 301], ids=["as it is", "with new groups"])
-    def test_and_near_its_end_not_beyond_it(self, redis_client, provider, age_s):
+    def test_a_session_is_not_prolonged_beyond_its_lifetime(self, redis_client, provider, age_s):
         client = with_provider(redis_client, provider, session_lifetime=600, session_idle=600).test_client()
         sign_in(client, "adam")
         change(redis_client, began_s=-500, checked_s=-age_s)
@@ -92,25 +92,25 @@ class TestOnDemand:
         return clients
 
     @pytest.fixture
-    def boss(self, redis_client, provider):
+    def uber_admin(self, redis_client, provider):
         client = with_provider(redis_client, provider).test_client()
         sign_in(client, "uma")
         return client
 
     @pytest.mark.parametrize("user", ["adam", "id-of-adam"])
-    def test_all_sessions_of_a_user_end(self, two, boss, user, redis_client):
-        answer = boss.post(f"/conf/sessions/{user}/end")
+    def test_all_sessions_of_a_user_end(self, two, uber_admin, user, redis_client):
+        answer = uber_admin.post(f"/conf/sessions/{user}/end")
         # Flower looks there; as long as one of its sessions may last.
         ended = f"{PREFIX}sessions_ended:{ended_digest(user)}"
         assert abs(int(redis_client.get(ended)) - time.time()) < 60
         assert FLOWER_LIFETIME_S - 60 < redis_client.ttl(ended) <= FLOWER_LIFETIME_S
         assert (answer.status_code, answer.get_json()) == (200, {"ended": 2})
         assert {client.get("/whoami").get_json()["auth_method"] for client in two} == {"anonymous"}
-        assert boss.get("/whoami").get_json()["name"] == "uma"
-        assert boss.post(f"/conf/sessions/{user}/end").get_json() == {"ended": 0}
+        assert uber_admin.get("/whoami").get_json()["name"] == "uma"
+        assert uber_admin.post(f"/conf/sessions/{user}/end").get_json() == {"ended": 0}
 
     @pytest.mark.usefixtures("two")
-    def test_one_that_begins_meanwhile_can_be_ended_later(self, boss, redis_client, provider, monkeypatch):
+    def test_a_session_begun_meanwhile_can_be_ended_later(self, uber_admin, redis_client, provider, monkeypatch):
         third, zrange = with_provider(redis_client, provider).test_client(), redis.Redis.zrange
 
         def signing_in_after(*arguments):
@@ -120,43 +120,43 @@ class TestOnDemand:
             return listed
 
         monkeypatch.setattr(redis.Redis, "zrange", signing_in_after)
-        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 2}
+        assert uber_admin.post("/conf/sessions/adam/end").get_json() == {"ended": 2}
         assert third.get("/whoami").get_json()["name"] == "adam"
-        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
+        assert uber_admin.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
 
     @pytest.mark.usefixtures("two")
-    def test_those_that_have_ended_already_are_not_counted(self, boss, redis_client):
+    def test_ended_sessions_are_not_counted(self, uber_admin, redis_client):
         (adam, *_) = [key for key in session_keys(redis_client) if b'"name": "adam"' in redis_client.get(key)]
         redis_client.delete(adam)
-        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
+        assert uber_admin.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
 
-    def test_they_may_sign_in_again(self, two, boss):
-        boss.post("/conf/sessions/adam/end")
+    def test_a_user_whose_sessions_were_ended_may_sign_in_again(self, two, uber_admin):
+        uber_admin.post("/conf/sessions/adam/end")
         sign_in(two[0], "adam")
         assert two[0].get("/whoami").get_json()["name"] == "adam"
 
-    def test_nobody_else_may_end_them(self, two, redis_client, provider):
+    def test_only_uber_admin_may_end_sessions_of_others(self, two, redis_client, provider):
         stranger = with_provider(redis_client, provider).test_client()
         assert stranger.post("/conf/sessions/adam/end").status_code == 401
         refused = two[0].post("/conf/sessions/uma/end")
         assert (refused.status_code, refused.get_json()["role"]) == (403, "UBER_ADMIN")
 
-    def test_a_name_that_nobody_has_is_refused(self, boss):
+    def test_an_unknown_user_name_is_refused(self, uber_admin):
         for name in ("x" * 256, "a%00b", "a%0Ab"):
-            assert boss.post(f"/conf/sessions/{name}/end").status_code == 422
+            assert uber_admin.post(f"/conf/sessions/{name}/end").status_code == 422
         for name in ("nobody", "x" * 255):
-            assert boss.post(f"/conf/sessions/{name}/end").get_json() == {"ended": 0}
-        assert boss.post("/conf/sessions/adam/end?all=1").status_code == 422
+            assert uber_admin.post(f"/conf/sessions/{name}/end").get_json() == {"ended": 0}
+        assert uber_admin.post("/conf/sessions/adam/end?all=1").status_code == 422
 
-    def test_so_do_those_by_password(self, redis_client, provider, boss):
+    def test_sessions_by_password_end_too(self, redis_client, provider, uber_admin):
         settings = {"basic_auth_username": "svc", "basic_auth_password": "pass"}
         client = build(redis_client, **settings).test_client()
         client.get("/login_basic", headers={"Authorization": "Basic c3ZjOnBhc3M="})
-        assert boss.post("/conf/sessions/svc/end").get_json() == {"ended": 1}
+        assert uber_admin.post("/conf/sessions/svc/end").get_json() == {"ended": 1}
         assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
 
 
-def test_jobs_of_a_session_are_those_of_its_users_tokens(client, provider):
+def test_a_session_and_a_token_of_one_user_own_the_same_jobs(client, provider):
     sign_in(client, "adam")
     token = bearer(provider.token(sub="id-of-adam", preferred_username="another name"))
     assert client.get("/owner").text == client.get("/owner", headers=token).text == f"{provider.issuer} id-of-adam"
@@ -167,14 +167,14 @@ def test_jobs_of_a_session_are_those_of_its_users_tokens(client, provider):
     [({"basic_auth_username": "svc", "basic_auth_password": "pass"}, "/login_basic"), ({"debug": True}, "/login")],
     ids=["by password", "in debug mode"],
 )
-def test_a_session_without_the_provider_is_none_of_its(redis_client, provider, settings, path):
+def test_a_session_by_password_or_debug_mode_is_not_checked_with_the_provider(redis_client, provider, settings, path):
     client = with_provider(redis_client, provider, **settings).test_client()
     client.get(path, headers={"Authorization": "Basic c3ZjOnBhc3M="} if "basic" in path else {})
     change(redis_client, checked_s=-301)
     assert roles_of(client) == EVERY
 
 
-def test_a_session_goes_on_where_the_provider_is_not_configured_any_more(client, redis_client):
+def test_a_session_stays_valid_when_no_provider_is_configured(client, redis_client):
     sign_in(client, "adam")
     other = build(redis_client, role_admin_groups=("it db, admins",)).test_client()
     cookie = client.get_cookie("sapi_session")

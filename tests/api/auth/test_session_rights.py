@@ -31,7 +31,7 @@ def client(redis_client, provider):
 
 
 class TestGroups:
-    def test_are_asked_for_anew_when_they_are_old(self, client, provider, redis_client):
+    def test_are_refreshed_when_they_are_old(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.users["adam"].groups = ["uber"]
         assert roles_of(client) == {"USER", "ADMIN"}
@@ -63,14 +63,14 @@ class TestGroups:
         change(redis_client, checked_s=-age_s)
         assert roles_of(client) == roles
 
-    def test_that_were_taken_away_take_every_right_with_them(self, client, provider, redis_client):
+    def test_that_were_removed_remove_their_roles(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.users["adam"].groups = []
         change(redis_client, checked_s=-301)
         assert roles_of(client) == set()
         assert client.get("/whoami").get_json()["name"] == "adam"
 
-    def test_are_asked_for_by_one_request_at_a_time(self, client, provider, redis_client):
+    def test_are_refreshed_by_one_request_at_a_time(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.users["adam"].groups = ["uber"]
         change(redis_client, checked_s=-301)
@@ -78,7 +78,7 @@ class TestGroups:
         redis_client.set(key + b":check", "1")
         assert roles_of(client) == {"USER", "ADMIN"}
 
-    def test_of_a_session_that_ends_meanwhile_do_not_bring_it_back(self, client, provider, redis_client, monkeypatch):
+    def test_refreshed_for_a_session_that_ended_do_not_restore_it(self, client, provider, redis_client, monkeypatch):
         sign_in(client, "adam")
         change(redis_client, checked_s=-301)
         claims = Token.claims
@@ -91,14 +91,14 @@ class TestGroups:
         roles_of(client)
         assert session_keys(redis_client) == []
 
-    def test_are_asked_for_again_and_again(self, client, provider, redis_client):
+    def test_are_refreshed_each_time_they_are_old(self, client, provider, redis_client):
         sign_in(client, "adam")
         for groups, roles in ((["uber"], {"UBER_ADMIN"}), ([], set()), (["it db, admins"], {"ADMIN"})):
             provider.users["adam"].groups = groups
             change(redis_client, checked_s=-301)
             assert roles_of(client) - {"USER"} == roles
 
-    def test_are_asked_for_where_there_is_no_refresh_token(self, client, provider, redis_client):
+    def test_are_requested_where_there_is_no_refresh_token(self, client, provider, redis_client):
         provider.opaque = True
         sign_in(client, "adam")
         assert not provider.refresh_tokens
@@ -106,7 +106,7 @@ class TestGroups:
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
 
-    def test_end_the_session_where_nobody_tells_them_any_more(self, client, provider, redis_client, monkeypatch):
+    def test_missing_from_the_provider_end_the_session(self, client, provider, redis_client, monkeypatch):
         """No answer is not the answer that there are none."""
         provider.opaque = True
         sign_in(client, "adam")
@@ -128,21 +128,21 @@ class TestGroups:
         assert roles_of(client) == {"USER", "ADMIN"}
         assert len(session_keys(redis_client)) == 1
 
-    def test_of_one_who_may_not_sign_in_any_more_end_the_session(self, client, provider, redis_client):
+    def test_refused_with_the_refresh_token_end_the_session(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.refresh_tokens.clear()
         change(redis_client, checked_s=-301)
         assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
         assert session_keys(redis_client) == []
 
-    def test_of_somebody_else_are_not_taken_over(self, client, provider, redis_client):
+    def test_of_another_user_end_the_session(self, client, provider, redis_client):
         sign_in(client, "adam")
         for token in provider.refresh_tokens.values():
             token.user = provider.users["uma"]
         change(redis_client, checked_s=-301)
         assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
 
-    def test_of_a_groups_url_are_asked_for_too(self, redis_client, provider):
+    def test_of_a_groups_url_are_refreshed_too(self, redis_client, provider):
         urls = {"oauth_groups_url": f"{provider.issuer}/groups"}
         client = with_provider(redis_client, provider, **urls).test_client()
         provider.hidden_claims = {"groups"}
@@ -196,11 +196,11 @@ class TestNewTokens:
         ],
         ids=["of somebody else", "expired", "user info is refused"],
     )
-    def test_what_does_not_confirm_the_session_ends_it(self, refresh, provider, userinfo, claims):
+    def test_tokens_that_do_not_match_the_session_end_it(self, refresh, provider, userinfo, claims):
         id_token = provider.token(groups=["it db, admins"], **claims)
         assert refresh(userinfo, id_token=id_token)["auth_method"] == "anonymous"
 
-    def test_of_them_those_for_later_requests_are_stored(self, refresh, client, provider, redis_client):
+    def test_the_new_refresh_token_is_stored(self, refresh, client, provider, redis_client):
         userinfo = Mock(return_value={"sub": "id-of-adam"})
         (refresh_token,) = provider.refresh_tokens
         for tokens, stored in (({}, refresh_token), ({"refresh_token": "the next"}, "the next")):
@@ -231,7 +231,7 @@ def test_the_tokens_of_a_session_cannot_be_opened_with_another_ones_cookie(clien
     assert provider.request_counts == request_counts
 
 
-def test_where_redis_takes_no_writes_all_that_changes_sessions_says_so(client, redis_client, tmp_path):
+def test_every_change_of_a_session_reports_a_redis_that_refuses_writes(client, redis_client, tmp_path):
     sign_in(client, "uma")
     link = callback_of(client, "adam")
     with read_only(redis_client, tmp_path):

@@ -1,4 +1,4 @@
-"""Sessions hold on every replica and across restarts, end when they should, and cannot be made, planted or borrowed."""
+"""Sessions are valid on every replica and across restarts, end when they should, and cannot be forged or stolen."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_signing_out_ends_the_session_for_copies_of_the_cookie(client, redis_cli
     assert client.get_cookie(COOKIE) is None
 
 
-def test_a_key_is_changed_without_signing_anybody_out(client, redis_client):
+def test_a_secret_key_is_replaced_without_ending_sessions(client, redis_client):
     client.get("/login")
     new = "another secret key, the next one"
 
@@ -117,7 +117,7 @@ def test_a_key_is_changed_without_signing_anybody_out(client, redis_client):
     assert roles_of(copied(client, rotated)) == EVERY
 
 
-def test_a_cookie_with_a_single_bit_changed_is_worth_nothing(client, redis_client):
+def test_a_cookie_with_one_bit_changed_is_refused(client, redis_client):
     client.get("/login")
     value = client.get_cookie(COOKIE).value
     client.set_cookie(COOKIE, ("f" if value[0] == "e" else "e") + value[1:])
@@ -125,7 +125,7 @@ def test_a_cookie_with_a_single_bit_changed_is_worth_nothing(client, redis_clien
     assert roles_of(client) == {"USER"}
 
 
-def test_signing_in_changes_the_session(client):
+def test_signing_in_changes_the_session_id(client):
     client.get("/login")
     planted = client.get_cookie(COOKIE).value
     victim = client
@@ -137,7 +137,7 @@ def test_signing_in_changes_the_session(client):
     assert roles_of(attacker) == {"USER"}
 
 
-def test_use_keeps_a_session_no_longer_than_its_lifetime(redis_client):
+def test_a_session_in_use_is_not_prolonged_beyond_its_lifetime(redis_client):
     """Answers that are repeated for it ask only whether its key is there."""
     client = build(redis_client, debug=True, session_lifetime=600, session_idle=300).test_client()
     client.get("/login")
@@ -195,7 +195,7 @@ def test_sessions_are_limited_in_time(redis_client):
     assert roles_of(client) == {"USER"}
 
 
-def test_what_redis_holds_makes_no_cookie(client, redis_client):
+def test_a_cookie_cannot_be_made_from_what_redis_holds(client, redis_client):
     client.get("/login")
 
     with client.session_transaction() as session:
@@ -206,7 +206,7 @@ def test_what_redis_holds_makes_no_cookie(client, redis_client):
     assert session_id.encode() not in names + texts
 
 
-def test_a_session_that_cannot_begin_leaves_the_present_one_and_says_why(client, redis_client, tmp_path):
+def test_a_session_that_cannot_begin_leaves_the_present_one_and_reports_the_reason(client, redis_client, tmp_path):
     assert client.get("/login").status_code == 302
     with memory_full(redis_client, tmp_path):
         answer = client.get("/login")
@@ -223,11 +223,11 @@ class TestWithoutRedis:
         nowhere = redis.Redis("127.0.0.1", port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
         return build(nowhere, debug=True).test_client()
 
-    def test_strangers_and_probes_are_served(self, client):
+    def test_anonymous_requests_and_probes_are_served(self, client):
         assert client.get("/healthz").status_code == 200
         assert roles_of(client) == {"USER"}
 
-    def test_sessions_get_503(self, client):
+    def test_requests_with_a_session_get_503(self, client):
         assert client.get("/login").status_code == 503
         with client.session_transaction() as session:
             session["id"] = "x"

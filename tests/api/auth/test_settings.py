@@ -83,7 +83,7 @@ def test_group_lists(environment, written, names):
         ("SAPI_SESSION_LIFETIME", "99999999999999", "SAPI_SESSION_LIFETIME"),
     ],
 )
-def test_mistakes_are_said_in_one_line(environment, name, value, message):
+def test_mistakes_are_reported_in_one_line(environment, name, value, message):
     environment.setenv(name, value)
 
     with pytest.raises(BadSettings) as caught:
@@ -102,12 +102,12 @@ def test_the_public_url_may_have_a_port_and_a_path(environment, url):
 
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/healthz", "/console/", "/console", "/v3/done", "/v4/jobs"])
-def test_the_provider_sends_browsers_to_no_other_route(redis_url, path):
+def test_the_redirect_url_may_not_be_another_route(redis_url, path):
     with pytest.raises(BadSettings, match=f"SAPI_OAUTH_CALLBACK_URL_RELATIVE: {path} is"):
         FrontEnd(redis_url, auth={"oauth_callback_url_relative": path}).stranger()
 
 
-def test_the_provider_may_send_browsers_to_any_free_address(redis_url):
+def test_the_redirect_url_may_be_any_unused_path(redis_url):
     front_end = FrontEnd(redis_url, auth={"oauth_callback_url_relative": "/.auth/done/"})
     problem(front_end.stranger().get("/.auth/done/"), 403, "sign-in-unavailable")
 
@@ -125,7 +125,7 @@ def test_the_provider_may_send_browsers_to_any_free_address(redis_url):
     ],
     ids=str,
 )
-def test_what_is_on_the_right_side_of_a_rule_is_no_mistake(settings):
+def test_valid_combinations_of_settings_are_accepted(settings):
     assert load(AuthSettings, **settings).model_fields_set >= settings.keys() - {"SAPI_DEBUG"}
 
 
@@ -151,12 +151,12 @@ def test_changes_may_be_unlimited(rate, is_limit):
         ({"oauth_discovery_url": "https://a.example.org/x", "oauth_groups_url": "https://a.example.org/groups"}, True),
     ],
 )
-def test_the_groups_url_is_that_of_the_provider_or_is_not_asked(settings, asks):
+def test_the_default_groups_url_is_not_used_with_another_provider(settings, asks):
     """Whoever names another provider does not send its tokens to the default one."""
     assert load(AuthSettings, **settings).asks_groups_url is asks
 
 
-def test_the_defaults_are_those_of_the_seed_manual():
+def test_the_defaults_are_those_of_the_predecessor():
     settings = load(AuthSettings)
 
     assert settings.oauth_token_url == "https://oauth.web.cern.ch/OAuth/Token"
@@ -169,7 +169,7 @@ def test_every_setting_has_a_description():
     assert all(field.description for field in AuthSettings.model_fields.values())
 
 
-def test_secrets_are_not_shown(environment):
+def test_secrets_are_not_in_representations(environment):
     for name, value in SECRETS.items():
         environment.setenv(name, value)
     settings = load(AuthSettings)
@@ -182,14 +182,14 @@ def test_secrets_are_not_shown(environment):
 
 
 class TestSecretFiles:
-    def test_a_secret_may_stand_in_a_file(self, environment, tmp_path):
+    def test_a_secret_may_be_read_from_a_file(self, environment, tmp_path):
         path = tmp_path / "secret"
         path.write_text("redis://:from-a-file@127.0.0.1/0\n")
         environment.setenv("SAPI_REDIS_URL_FILE", str(path))
 
         assert load(Settings).redis_url.get_secret_value() == "redis://:from-a-file@127.0.0.1/0"
 
-    def test_so_may_a_list(self, environment, tmp_path):
+    def test_a_list_of_secrets_may_be_read_from_a_file(self, environment, tmp_path):
         path = tmp_path / "secret"
         keys = ["the-first-of-two-keys", "the-second-of-two-keys"]
         path.write_text("\n".join([*keys, ""]))
@@ -197,7 +197,7 @@ class TestSecretFiles:
 
         assert [key.get_secret_value() for key in load(AuthSettings).secret_key_fallbacks] == keys
 
-    def test_both_ways_at_once_is_a_mistake(self, environment, tmp_path):
+    def test_a_secret_given_both_ways_is_refused(self, environment, tmp_path):
         environment.setenv("SAPI_SECRET_KEY_FILE", str(tmp_path))
 
         with pytest.raises(BadSettings, match="SAPI_SECRET_KEY and SAPI_SECRET_KEY_FILE are both set"):
@@ -242,7 +242,7 @@ class TestNamesOfThePredecessor:
         environment.setenv("BASIC_AUTH_PASSWORD", "old-password")
         environment.setenv("SAPI_OAUTH_ACCESS_TOKEN_URL", "https://old.example.org/token")
 
-    def test_they_are_read_where_the_new_ones_are_not_set(self):
+    def test_old_names_are_read_where_the_new_ones_are_not_set(self):
         settings = load(AuthSettings)
         assert settings.has_basic
         # Flower lets the same user in.
@@ -250,7 +250,7 @@ class TestNamesOfThePredecessor:
             assert (each.basic_auth_username, each.oauth_token_url) == ("old-user", "https://old.example.org/token")
             assert each.basic_auth_password.get_secret_value() == "old-password"
 
-    def test_the_new_ones_go_before_them(self, environment, tmp_path):
+    def test_new_names_take_precedence_over_old_ones(self, environment, tmp_path):
         environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
         environment.setenv("SAPI_OAUTH_TOKEN_URL", "https://new.example.org/token")
         (tmp_path / "password").write_text("new-password")
@@ -261,7 +261,7 @@ class TestNamesOfThePredecessor:
         assert settings.oauth_token_url == "https://new.example.org/token"
 
     @pytest.mark.parametrize("in_file", [False, True])
-    def test_the_start_says_that_they_are_read(self, environment, caplog, tmp_path, in_file):
+    def test_the_use_of_old_names_is_logged_at_the_start(self, environment, caplog, tmp_path, in_file):
         environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
         if in_file:
             (tmp_path / "password").write_text("new-password")
@@ -294,7 +294,7 @@ _GROUPS = {"role_admin_groups": "a", "role_uber_admin_groups": "b"}
     ],
     ids=str,
 )
-def test_what_counts_for_nothing_is_said_at_the_start(caplog, options, begins):
+def test_ignored_settings_are_logged_at_the_start(caplog, options, begins):
     _warn(load(AuthSettings, **options))
     warnings = [record.getMessage() for record in caplog.records]
     assert [warning.startswith(words) for warning, words in zip(warnings, begins, strict=True)] == [True] * len(begins)

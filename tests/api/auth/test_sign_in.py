@@ -24,7 +24,7 @@ def test_groups_become_roles(client, provider, user, roles):
     assert (answer.status_code, answer.headers["Location"]) == (302, "/conf/me/roles?x=1")
     assert roles_of(client) == roles
     assert client.get("/whoami").get_json() == {"name": user, "roles": sorted(roles), "auth_method": "session"}
-    # Nothing is asked for that the ID token says.
+    # What the ID token holds is not requested.
     assert "/userinfo" not in provider.request_counts
 
 
@@ -40,7 +40,7 @@ def test_the_request_has_state_nonce_and_pkce(client):
     assert query["scope"] == "openid profile email"
 
 
-def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):
+def test_groups_missing_in_the_token_are_requested(redis_client, provider):
     provider.hidden_claims = {"groups", "preferred_username"}
     client = with_provider(redis_client, provider).test_client()
     sign_in(client, "adam")
@@ -50,7 +50,7 @@ def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):
     assert provider.request_counts["/userinfo"] == 1
 
 
-def test_groups_of_somebody_else_are_not_taken_over(redis_client, provider, monkeypatch):
+def test_groups_of_another_user_are_ignored(redis_client, provider, monkeypatch):
     provider.hidden_claims = {"groups"}
     client = with_provider(redis_client, provider).test_client()
     for owner, roles in (("adam", {"USER"}), ("anna", {"USER", "ADMIN"})):
@@ -69,7 +69,7 @@ def test_the_id_token_goes_before_the_user_info(redis_client, provider, monkeypa
     assert client.get("/whoami").get_json() == {"name": "anna", "roles": ["ADMIN", "USER"], "auth_method": "session"}
 
 
-def test_groups_may_stand_under_another_claim(redis_client, provider):
+def test_the_claim_of_the_groups_is_configurable(redis_client, provider):
     client = with_provider(
         redis_client, provider, oauth_groups_claim="preferred_username", role_admin_groups=("anna",)
     ).test_client()
@@ -86,7 +86,7 @@ def test_scopes_and_the_claim_of_the_name_may_be_set(redis_client, provider):
 
 
 def test_plain_oauth2_with_a_groups_url(redis_client, provider):
-    """As the seed manual has it: three URLs, and no OpenID."""
+    """As in the predecessor's manual: three URLs, and no OpenID."""
     provider.opaque = True
     client = build(
         redis_client,
@@ -108,7 +108,7 @@ def test_plain_oauth2_with_a_groups_url(redis_client, provider):
     assert [name.startswith("unnamed-") for name in names] == [True, True]
 
 
-def test_oauth2_without_an_id_token_takes_the_user_info_as_it_is(redis_client, provider):
+def test_oauth2_without_an_id_token_uses_the_user_info(redis_client, provider):
     client = with_provider(redis_client, provider, oauth_scope="profile").test_client()
     sign_in(client, "adam")
     assert client.get("/whoami").get_json()["name"] == "adam"
@@ -118,7 +118,7 @@ def test_oauth2_without_an_id_token_takes_the_user_info_as_it_is(redis_client, p
     assert json.loads(session)["identity"]["issuer"] == provider.issuer
 
 
-def test_when_users_need_a_group_strangers_have_no_role(redis_client, provider):
+def test_when_users_need_a_group_anonymous_clients_have_no_role(redis_client, provider):
     client = with_provider(redis_client, provider, role_user_groups=("uber",)).test_client()
 
     assert roles_of(client) == set()
@@ -131,7 +131,7 @@ def test_when_users_need_a_group_strangers_have_no_role(redis_client, provider):
     assert client.get("/v4/needs/USER").status_code == 200
 
 
-def test_a_changed_group_list_counts_at_once(redis_client, provider):
+def test_a_changed_group_list_takes_effect_at_once(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
     sign_in(client, "adam")
     later = with_provider(redis_client, provider, role_admin_groups=("others",)).test_client()

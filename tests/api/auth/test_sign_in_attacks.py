@@ -1,4 +1,4 @@
-"""Signing in through a provider: attempts to cheat, and providers that fail."""
+"""Signing in through a provider: attacks, and providers that fail."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def client(redis_client, provider):
 
 
 class TestAttacks:
-    def test_a_state_of_nobody(self, client):
+    def test_an_unknown_state_is_refused(self, client):
         callback_of(client, "adam")
 
         assert code_of(client.get("/oauth-done?code=x&state=y")) == (400, "invalid-request")
         assert code_of(client.get("/oauth-done")) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
 
-    def test_a_sign_in_that_was_begun_too_long_ago(self, client):
+    def test_a_sign_in_that_was_begun_too_long_ago_is_refused(self, client):
         link = callback_of(client, "adam")
         with client.session_transaction() as session:
             (begun,) = [value for name, value in session.items() if name.startswith("_state_")]
@@ -38,8 +38,8 @@ class TestAttacks:
         assert code_of(client.get(link)) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
 
-    def test_a_code_in_another_browser(self, client):
-        """The victim follows the attacker's link, and would act in the attacker's name."""
+    def test_a_code_in_another_browser_is_refused(self, client):
+        """Login CSRF: a user who follows the attacker's link would be signed in as the attacker."""
         link = callback_of(client, "uma")
         victim = client.application.test_client()
 
@@ -47,7 +47,7 @@ class TestAttacks:
         victim.get("/login")
         assert code_of(victim.get(link)) == (400, "invalid-request")
 
-    def test_a_replay_in_the_same_browser(self, client, provider, redis_client):
+    def test_a_replay_in_the_same_browser_is_refused(self, client, provider, redis_client):
         """Even where the provider would take its code twice."""
         link = callback_of(client, "adam")
         before, codes = client.get_cookie("sapi_session").value, dict(provider.codes)
@@ -62,19 +62,19 @@ class TestAttacks:
         assert code_of(client.get(link)) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
 
-    def test_a_code_that_was_used_elsewhere(self, client, provider):
+    def test_a_code_that_was_already_used_is_refused(self, client, provider):
         link = callback_of(client, "adam")
         provider.codes.clear()
 
         assert code_of(client.get(link)) == (400, "invalid-request")
 
-    def test_a_code_of_another_sign_in(self, client):
+    def test_a_code_of_another_sign_in_is_refused(self, client):
         first, second = callback_of(client, "uma"), callback_of(client, "anna")
         swapped = first.replace(query_of(first)["code"], query_of(second)["code"])
 
         assert code_of(client.get(swapped)) == (400, "invalid-request")
 
-    def test_an_id_token_with_a_foreign_nonce(self, client, provider):
+    def test_an_id_token_with_another_nonce_is_refused(self, client, provider):
         link = callback_of(client, "adam")
         for code in provider.codes.values():
             code.nonce = "another one"
@@ -82,7 +82,7 @@ class TestAttacks:
         assert code_of(client.get(link)) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
 
-    def test_an_answer_without_an_id_token(self, client, monkeypatch):
+    def test_a_response_without_an_id_token_is_refused(self, client, monkeypatch):
         link, fetch = callback_of(client, "adam"), SignInClient.fetch_access_token
         monkeypatch.setattr(
             SignInClient,
@@ -93,7 +93,7 @@ class TestAttacks:
         assert code_of(client.get(link)) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
 
-    def test_an_answer_without_a_code(self, client, provider):
+    def test_a_callback_without_a_code_is_refused(self, client, provider):
         state = query_of(client.get("/login").headers["Location"])["state"]
 
         refused = client.get("/oauth-done", query_string={"state": state})
@@ -101,13 +101,13 @@ class TestAttacks:
         assert "sent no code" in refused.get_json()["detail"]
         assert "/token" not in provider.request_counts
 
-    def test_no_log_helps_to_use_a_stolen_code(self, client, caplog):
+    def test_the_code_verifier_is_not_logged(self, client, caplog):
         with caplog.at_level(logging.DEBUG):
             sign_in(client, "adam")
 
         assert "code_verifier" not in caplog.text
 
-    def test_an_answer_from_another_provider(self, client):
+    def test_a_callback_from_another_issuer_is_refused(self, client):
         link = callback_of(client, "adam") + "&iss=https://evil.example.org"
 
         assert code_of(client.get(link)) == (400, "invalid-request")
@@ -122,8 +122,8 @@ class TestAttacks:
         assert code_of(refused) == (400, "invalid-request")
         assert "<" not in refused.text
 
-    def test_a_planted_session_is_worth_nothing_after_signing_in(self, client):
-        """Session fixation: the attacker knows the cookie that the victim had before."""
+    def test_a_session_id_from_before_the_sign_in_is_not_signed_in(self, client):
+        """Session fixation: the attacker knows the cookie that the user had before."""
         link = callback_of(client, "uma")
         planted = client.get_cookie("sapi_session").value
         client.get(link)
@@ -133,7 +133,7 @@ class TestAttacks:
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         assert roles_of(attacker) == {"USER"}
 
-    def test_what_was_begun_before_ends_with_signing_in(self, client):
+    def test_other_sign_ins_of_the_browser_end_when_one_succeeds(self, client):
         other = callback_of(client, "uma")
         sign_in(client, "anna")
         with client.session_transaction() as session:
@@ -157,7 +157,7 @@ class TestAttacks:
             "",
         ],
     )
-    def test_signing_in_and_out_leads_nowhere_else(self, client, target):
+    def test_signing_in_and_out_redirects_to_no_other_host(self, client, target):
         assert sign_in(client, "anna", target).headers["Location"] == "/"
         assert client.get("/logout", query_string={"next": target}).headers["Location"] == "/"
 
@@ -172,8 +172,8 @@ class TestAttacks:
         assert client.get(first).status_code == 302
 
 
-class TestTroubles:
-    def test_no_provider(self, redis_client):
+class TestProviderFailures:
+    def test_without_a_provider_sign_in_is_unavailable(self, redis_client):
         answer = build(redis_client).test_client().get("/login")
 
         assert code_of(answer) == (503, "sign-in-unavailable")
@@ -181,7 +181,7 @@ class TestTroubles:
         # Sending it again sets nothing.
         assert answer.get_json()["retryable"] is False
 
-    def test_the_provider_is_away(self, client, provider):
+    def test_a_provider_that_is_unavailable_is_reported(self, client, provider):
         link = callback_of(client, "adam")
         provider.stop()
 
@@ -189,13 +189,13 @@ class TestTroubles:
         new = with_provider_of(client)
         assert code_of(new.get("/login")) == (503, "sign-in-unavailable")
 
-    def test_the_provider_is_frozen(self, client, provider):
+    def test_a_provider_that_does_not_answer_is_reported(self, client, provider):
         link = callback_of(client, "adam")
         provider.awake.clear()
 
         assert code_of(client.get(link)) == (503, "sign-in-unavailable")
 
-    def test_our_own_secret_is_wrong(self, redis_client, provider, caplog):
+    def test_a_wrong_client_secret_is_reported(self, redis_client, provider, caplog):
         client = with_provider(redis_client, provider, oauth_secret_key="wrong").test_client()
 
         assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
@@ -209,7 +209,7 @@ class TestTroubles:
             (b'{"access_token": "a", "id_token": 5}', 400),
         ],
     )
-    def test_the_token_endpoint_makes_no_sense(self, client, monkeypatch, body, status):
+    def test_a_malformed_token_response_is_reported(self, client, monkeypatch, body, status):
         link, send = callback_of(client, "adam"), requests.Session.send
 
         def answer(session, sent, **options):
@@ -230,14 +230,14 @@ class TestTroubles:
             *((error, 400, "invalid-request") for error in ("invalid_scope", "of_a_later_version")),
         ],
     )
-    def test_what_the_provider_says_is_blamed_on_whoever_can_mend_it(self, client, error, status, code):
+    def test_provider_errors_get_the_status_of_the_responsible_party(self, client, error, status, code):
         state = query_of(client.get("/login").headers["Location"])["state"]
 
         answer = client.get("/oauth-done", query_string={"error": error, "state": state})
         assert code_of(answer) == (status, code)
         assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
 
-    def test_a_refusal_without_a_code_is_called_unknown(self, client, monkeypatch):
+    def test_a_refusal_without_an_error_code_is_reported_as_unknown(self, client, monkeypatch):
         link = callback_of(client, "adam")
         monkeypatch.setattr(SignInClient, "fetch_access_token", Mock(side_effect=AuthlibBaseError))
         assert "The provider refused (unknown)." in client.get(link).get_json()["detail"]
@@ -251,8 +251,8 @@ def with_provider_of(client):
     return build(client.application.extensions[EXTENSION].sessions._redis, **settings.model_dump()).test_client()
 
 
-def test_a_code_alone_is_no_use_without_the_verifier(client, provider):
-    """PKCE: who steals the code on its way cannot exchange it, even with the client's secret."""
+def test_a_code_cannot_be_exchanged_without_the_verifier(client, provider):
+    """PKCE: an intercepted code cannot be exchanged, even with the client's secret."""
     code = query_of(callback_of(client, "uma"))["code"]
     stolen = {"grant_type": "authorization_code", "code": code, "redirect_uri": "http://localhost/oauth-done"}
 
