@@ -12,7 +12,7 @@ URL = "/v4/batches"
 
 
 class TestRefused:
-    def test_everything_that_is_wrong_is_named(self, client):
+    def test_every_error_is_reported(self, client):
         requests = [
             creation("fine"),
             creation("a", size_total="1"),
@@ -39,7 +39,7 @@ class TestRefused:
         ]
         assert client.get("/v4/jobs").json == []
 
-    def test_of_many_mistakes_and_roles_the_first_are_named(self, front_end, client):
+    def test_of_many_errors_the_first_are_reported(self, front_end, client):
         wrong = [{"method": "DELETE", "path": f"/v4/filer/volumes/{name}"} for name in "-" * 21]
         document = problem(client.post(URL, json={"requests": wrong}), 422, "validation-failed")
         expected = [f"/requests/{number}" for number in range(20)]
@@ -49,7 +49,7 @@ class TestRefused:
         assert pointers(problem(response, 403, "missing-role")) == expected
 
     @pytest.mark.parametrize("more", ["?x=1", "#x", "?", "#"])
-    def test_a_path_has_no_query_and_no_fragment(self, client, more):
+    def test_a_path_with_query_or_fragment_is_refused(self, client, more):
         requests = [{"method": "DELETE", "path": f"/v4/filer/volumes/a{more}"}]
         document = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")
         (error,) = document["errors"]
@@ -96,10 +96,10 @@ class TestRefused:
             ),
         ],
     )
-    def test_what_is_no_batch_is_told_where(self, client, body, pointer):
+    def test_an_invalid_batch_is_refused_with_the_pointer(self, client, body, pointer):
         assert pointers(problem(client.post(URL, json=body), 422, "validation-failed")) == [pointer]
 
-    def test_a_missing_role_refuses_the_whole(self, front_end):
+    def test_a_missing_role_refuses_the_whole_batch(self, front_end):
         deletions = [{"method": "DELETE", "path": f"/v4/filer/volumes/{name}"} for name in "bc"]
         requests = [creation("a"), *deletions]
         document = problem(front_end.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
@@ -116,12 +116,12 @@ class TestRefused:
         lines = [(line["operation"], line["target"], line["allowed"]) for line in audit()]
         assert lines == [("create_batch", "/v4/filer/volumes/b", False), ("create_batch", URL, True)]
 
-    def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front_end):
+    def test_the_body_of_a_user_without_a_role_for_changes_is_not_read(self, front_end):
         headers = {"Content-Type": "application/json"}
         document = problem(front_end.client(Role.USER).post(URL, data=b"[", headers=headers), 403, "missing-role")
         assert document["role"] == "ADMIN"
 
-    def test_strangers_may_not(self, front_end):
+    def test_anonymous_requests_are_refused(self, front_end):
         problem(front_end.stranger().post(URL, json={"requests": [creation("a")]}), 401, "unauthenticated")
 
     def test_conditions_are_refused(self, client):

@@ -1,4 +1,4 @@
-"""Batches that are retried keep their terms; and what is answered for members whose results are gone."""
+"""Batches that are retried keep their settings; and results of members whose own results have expired."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _cancelled(client: Any, *names: str, **terms: Any) -> str:
     return path
 
 
-def test_cancelled_members_are_done_again_on_the_same_terms(client: Any, redis_client: Any):
+def test_a_retry_keeps_the_settings_of_the_batch(client: Any, redis_client: Any):
     path = _cancelled(client, "a", "b", "c", on_failure="stop", parallel=2)
     again = client.get(accepted(client.post(f"{path}/retry"))).json
     assert again["children"]["total"] == 3
@@ -45,7 +45,7 @@ def test_cancelled_members_are_done_again_on_the_same_terms(client: Any, redis_c
         assert redis_client.hmget(f"sapi:job:{batch_id}", "on_failure", "parallel") == [b"stop", b"2"]
 
 
-def test_one_key_does_each_of_several_batches_again_once(client: Any):
+def test_a_repeated_idempotency_key_retries_each_of_several_batches_once(client: Any):
     for name in ("a", "b"):
         _cancelled(client, name)
     filters, headers = {"operation": "batch", "state": "cancelled"}, {"Idempotency-Key": "all"}
@@ -61,7 +61,7 @@ def test_one_key_does_each_of_several_batches_again_once(client: Any):
 
 @pytest.mark.parametrize("gone", [1, 2])
 def test_what_cannot_be_retried_as_a_whole_is_not_retried_in_part(client: Any, redis_client: Any, gone: int):
-    """Whoever retries a batch takes it for done when the new one has succeeded."""
+    """A client that retries a batch takes it for complete when the new one has succeeded."""
     path = _cancelled(client, "a", "b")
     for member in client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json[:gone]:
         redis_client.delete(f"sapi:job:{member['id']}")
@@ -70,7 +70,7 @@ def test_what_cannot_be_retried_as_a_whole_is_not_retried_in_part(client: Any, r
     assert client.get("/v4/jobs?operation=batch&state=queued").json == []
 
 
-def test_a_key_outlives_the_batch_that_it_made(client: Any, redis_client: Any):
+def test_an_idempotency_key_outlives_the_record_of_its_batch(client: Any, redis_client: Any):
     requests = {"requests": [{"method": "DELETE", "path": "/v4/filer/volumes/a"}]}
     headers = {"Idempotency-Key": "k"}
     path = accepted(client.post(URL, json=requests, headers=headers))
@@ -79,7 +79,7 @@ def test_a_key_outlives_the_batch_that_it_made(client: Any, redis_client: Any):
     assert "Idempotency-Key" in answer["detail"]
 
 
-def test_what_was_for_a_storage_system_that_is_gone_is_not_done_again(redis_url: str, client: Any):
+def test_members_of_a_removed_subsystem_are_not_retried(redis_url: str, client: Any):
     """No worker would ever begin it."""
     path = _cancelled(client, "a")
     (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
@@ -93,7 +93,7 @@ def test_what_was_for_a_storage_system_that_is_gone_is_not_done_again(redis_url:
     assert answer == {"retried": [], "refused": [{"id": member["id"], "code": "no-such-subsystem"}]}
 
 
-def test_of_requests_with_one_key_at_the_same_time_the_first_choice_counts(
+def test_of_simultaneous_requests_with_one_key_the_first_choice_is_used(
     front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job_submit, "principal", lambda: SimpleNamespace(owner="ann"))
@@ -106,7 +106,7 @@ def test_of_requests_with_one_key_at_the_same_time_the_first_choice_counts(
     assert refused.value.code == "idempotency-key-reused"
 
 
-def test_a_result_that_is_kept_no_longer_is_said_to_be(client: Any, worker: Worker, redis_client: Any):
+def test_an_expired_result_is_reported_as_expired(client: Any, worker: Worker, redis_client: Any):
     path = _batch(client, "a")
     (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
     worker.carry_out(member["links"]["self"])
@@ -133,7 +133,7 @@ def test_each_problem_has_the_id_of_the_request_that_made_the_member(client: Any
     assert [row.get("request_id") for row in problems] == [member["request_id"] for member in members]
 
 
-def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: pytest.MonkeyPatch):
+def test_the_time_of_the_choice_is_part_of_the_wait(client: Any, monkeypatch: pytest.MonkeyPatch):
     clock, waits, plan = [100.0], [], planning.plan
 
     def plan_for_seven_seconds(members: Any) -> Any:
@@ -162,7 +162,7 @@ def test_the_choice_waits_as_long_as_the_request_may(
     assert read.call_args.args[1] == wait_s
 
 
-def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_batch_is_accepted_though_waiting_for_its_end_fails(client: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(submit, "wait_for_end", Mock(side_effect=redis.TimeoutError("slow")))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
     headers = {"Prefer": "respond-async, wait=10", "Idempotency-Key": "k"}
@@ -179,7 +179,7 @@ def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: 
         (503, "queue-unavailable"),
     ],
 )  # fmt: skip
-def test_what_is_no_fault_of_a_member_is_no_mistake_in_it(
+def test_an_error_of_the_service_is_not_reported_as_one_of_a_member(
     client: Any, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ):
     monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem(code, "It is so.")))
@@ -187,7 +187,7 @@ def test_what_is_no_fault_of_a_member_is_no_mistake_in_it(
     problem(client.post(URL, json={"requests": requests}), status, code)
 
 
-def test_what_a_member_cannot_have_is_said_of_its_body(client: Any, monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_field_of_a_member_is_reported_in_its_body(client: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem("not-supported", "It cannot be.")))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
     (error,) = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")["errors"]
@@ -195,7 +195,7 @@ def test_what_a_member_cannot_have_is_said_of_its_body(client: Any, monkeypatch:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
-def test_a_batch_that_was_taken_back_is_not_accepted(
+def test_a_batch_that_was_discarded_is_not_accepted(
     client: Any, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ):
     monkeypatch.setattr(Batches, "accept", lambda *_: (SubmitOutcome.CHANGED, "", None))
@@ -205,7 +205,7 @@ def test_a_batch_that_was_taken_back_is_not_accepted(
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_a_member_that_failed_is_told_with_its_request(client: Any, worker: Worker):
+def test_the_problem_of_a_failed_member_has_the_request_id(client: Any, worker: Worker):
     path = _batch(client, "a")
     (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
     worker.fail(member["links"]["self"], "backend-error")
@@ -216,7 +216,7 @@ def test_a_member_that_failed_is_told_with_its_request(client: Any, worker: Work
 
 
 @pytest.mark.parametrize("end", ["?size_total=1", "#top"])
-def test_a_member_has_no_query_and_no_fragment(client: Any, end: str):
+def test_a_member_path_with_query_or_fragment_is_refused(client: Any, end: str):
     requests = [{"method": "POST", "path": f"/v4/filer/volumes/a{end}", "body": {}}]
     (error,) = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")["errors"]
     assert error == {"pointer": "/requests/0/path", "detail": "must have no query and no fragment"}
