@@ -11,7 +11,7 @@ from tests.api.events.listeners import Watcher
 
 @pytest.fixture(autouse=True)
 def no_stream_is_left() -> Iterator[None]:
-    """Otherwise the thread that serves it goes on beside all later tests."""
+    """Otherwise the thread that serves it runs beside all later tests."""
     yield
     for watcher in Watcher.opened:
         watcher.stream.close()

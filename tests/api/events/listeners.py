@@ -51,7 +51,7 @@ def listening(client: FlaskClient, query: str = "", last_id: str | None = None, 
     with client.get(f"/v4/events{query}", headers=headers, buffered=False, **options) as response:
         assert response.status_code == 200, response.data
         assert response.content_type == "text/event-stream"
-        # A proxy that holds it back, or a cache that keeps it, would make it useless.
+        # Neither a proxy may buffer it nor a cache store it.
         assert (response.headers["X-Accel-Buffering"], response.headers["Cache-Control"]) == ("no", "no-store")
         listener = Listener(response.iter_encoded())
         # The first piece says where the stream is.
@@ -65,7 +65,7 @@ def hub_of(front_end: FrontEnd) -> EventHub:
 
 
 class Watcher:
-    """A stream whose clock and client a test holds in its hands."""
+    """A stream whose clock and client a test controls."""
 
     opened: ClassVar[list[Watcher]] = []
 

@@ -43,7 +43,7 @@ def test_each_change_of_a_job_is_an_event_with_the_job_but_its_result(
 
 
 def test_links_lead_below_the_prefix_of_each_client(client: FlaskClient):
-    """Also of what one of them has not heard yet, and reads from Redis."""
+    """Also for an event that one of them has not received yet, and reads from Redis."""
     below: dict[str, Any] = {"base_url": "http://localhost/below"}
     with listening(client) as plain, listening(client, **below) as prefixed:
         change(client)
@@ -57,10 +57,10 @@ def test_links_lead_below_the_prefix_of_each_client(client: FlaskClient):
     assert links[1]["result"] == f"/below{path}/result"
 
 
-def test_events_are_written_in_advance_for_the_prefixes_of_present_streams(
+def test_events_are_serialized_in_advance_for_the_prefixes_of_open_streams(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ):
-    """A crowd of streams then only copies them."""
+    """Many streams then only copy them."""
     in_advance, write = threading.Event(), LiveEvent._written
 
     def recording(live: LiveEvent, prefix: str) -> bytes:
@@ -77,7 +77,7 @@ def test_events_are_written_in_advance_for_the_prefixes_of_present_streams(
         assert prefixed.next().data["links"]["self"].startswith("/below/")
 
 
-def test_an_event_is_written_once_for_each_prefix(front_end: FrontEnd, client: FlaskClient):
+def test_an_event_is_serialized_once_for_each_prefix(front_end: FrontEnd, client: FlaskClient):
     job_id = change(client)
     live = LiveEvent(EventLog(front_end.services.redis, "sapi:").read(BEGINNING, 1)[0])
     for prefix in ("", "/below", ""):
@@ -85,21 +85,21 @@ def test_an_event_is_written_once_for_each_prefix(front_end: FrontEnd, client: F
     assert live.text("/below") is live.text("/below")
 
 
-def test_an_empty_id_is_none(client: FlaskClient):
+def test_an_empty_last_event_id_is_ignored(client: FlaskClient):
     change(client, "before")
     with listening(client, last_id="") as listener:
         after = change(client, "after")
         assert listener.states(1) == [(after, "queued")]
 
 
-def test_a_stream_begins_now(client: FlaskClient):
+def test_a_stream_begins_with_the_next_event(client: FlaskClient):
     change(client)
     with listening(client) as listener:
         later = change(client)
         assert listener.states(1) == [(later, "queued")]
 
 
-def test_it_goes_on_where_it_broke_without_a_gap_or_a_double(client: FlaskClient):
+def test_a_stream_resumes_without_missing_or_repeated_events(client: FlaskClient):
     with listening(client) as listener:
         first, second = change(client), change(client)
         event = listener.next()
@@ -110,7 +110,7 @@ def test_it_goes_on_where_it_broke_without_a_gap_or_a_double(client: FlaskClient
         assert listener.states(3) == [(second, "queued"), (third, "queued"), (fourth, "queued")]
 
 
-def test_one_that_broke_before_its_first_event_misses_nothing(client: FlaskClient):
+def test_a_stream_cut_before_its_first_event_resumes_without_missing_events(client: FlaskClient):
     with listening(client) as listener:
         at = listener.parser.last_id
     missed = change(client)
@@ -118,7 +118,7 @@ def test_one_that_broke_before_its_first_event_misses_nothing(client: FlaskClien
         assert listener.states(1) == [(missed, "queued")]
 
 
-def test_what_is_kept_no_longer_is_told_as_one_gap(front_end: FrontEnd, client: FlaskClient):
+def test_deleted_events_are_reported_as_one_gap(front_end: FrontEnd, client: FlaskClient):
     with listening(client) as listener:
         first = change(client)
         last_id = listener.next().last_id
@@ -129,13 +129,13 @@ def test_what_is_kept_no_longer_is_told_as_one_gap(front_end: FrontEnd, client: 
         gap = listener.next()
         assert gap.kind == "gap"
         assert listener.states(2) == [(third, "queued"), (fourth, "queued")]
-    # Whoever got no further than the gap does not get it again.
+    # A client that resumes at the gap does not get it again.
     with listening(client, last_id=gap.last_id) as listener:
         assert listener.states(1) == [(third, "queued")]
     assert first != third
 
 
-def test_nothing_is_missing_where_what_is_kept_no_longer_was_seen(front_end: FrontEnd, client: FlaskClient):
+def test_deleted_events_that_were_received_are_no_gap(front_end: FrontEnd, client: FlaskClient):
     with listening(client) as listener:
         change(client)
         last_id = listener.next().last_id
@@ -145,7 +145,7 @@ def test_nothing_is_missing_where_what_is_kept_no_longer_was_seen(front_end: Fro
         assert listener.states(1) == [(later, "queued")]
 
 
-def test_events_that_are_all_gone_are_a_gap_at_once(front_end: FrontEnd, client: FlaskClient):
+def test_deletion_of_all_events_is_reported_as_a_gap_at_once(front_end: FrontEnd, client: FlaskClient):
     with listening(client) as listener:
         last_id = listener.parser.last_id
     change(client)
@@ -155,7 +155,7 @@ def test_events_that_are_all_gone_are_a_gap_at_once(front_end: FrontEnd, client:
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "99999999999999-0-99999"])
-def test_an_id_of_no_event_is_one_gap_where_nothing_is_kept(front_end: FrontEnd, client: FlaskClient, last_id: str):
+def test_an_unknown_id_is_one_gap_when_the_log_is_empty(front_end: FrontEnd, client: FlaskClient, last_id: str):
     change(client)
     EventLog(front_end.services.redis, front_end.settings.key_prefix).trim(-5)
     with listening(client, last_id=last_id) as listener:
@@ -168,7 +168,7 @@ def test_an_id_of_no_event_is_one_gap_where_nothing_is_kept(front_end: FrontEnd,
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "99999999999999-0-99999"])
-def test_an_id_of_no_event_is_a_gap_before_all_that_is_kept(client: FlaskClient, last_id: str):
+def test_an_unknown_id_is_a_gap_before_all_stored_events(client: FlaskClient, last_id: str):
     kept = change(client)
     with listening(client, last_id=last_id) as listener:
         assert listener.next().kind == "gap"
@@ -178,7 +178,7 @@ def test_an_id_of_no_event_is_a_gap_before_all_that_is_kept(client: FlaskClient,
         assert listener.states(1) == [(later, "queued")]
 
 
-def test_the_filters_of_the_job_list_choose(client: FlaskClient):
+def test_the_filters_of_the_job_list_select_events(client: FlaskClient):
     with listening(client, "?volume=two&state=queued,succeeded&created_after=2020-01-01T00:00:00Z") as listener:
         change(client, "one")
         two = change(client, "two")
@@ -191,22 +191,22 @@ def test_the_filters_of_the_job_list_choose(client: FlaskClient):
     ("query", "pointer"),
     [("?limit=3", "/limit"), ("?nonsense=1", "/nonsense"), ("?state=odd", "/state"), ("?all=1", "/all")],
 )
-def test_a_query_is_checked(client: FlaskClient, query: str, pointer: str):
+def test_an_invalid_query_is_refused(client: FlaskClient, query: str, pointer: str):
     assert pointers(problem(client.get(f"/v4/events{query}"), 422, "validation-failed")) == [pointer]
 
 
-def test_strangers_are_asked_to_sign_in(front_end: FrontEnd):
+def test_anonymous_clients_are_refused(front_end: FrontEnd):
     problem(front_end.stranger().get("/v4/events"), 401, "unauthenticated")
 
 
-def test_a_head_request_takes_no_place(front_end: FrontEnd, client: FlaskClient):
+def test_a_head_request_opens_no_stream(front_end: FrontEnd, client: FlaskClient):
     answer = client.head("/v4/events")
     assert answer.content_type == "text/event-stream"
     # The response to GET has none.
     assert "Content-Length" not in answer.headers
 
 
-def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client: Any, redis_url: str):
+def test_streams_beyond_the_limit_are_refused_until_one_ends(redis_client: Any, redis_url: str):
     client = FrontEnd(redis_url, max_streams=2).client()
     with listening(client), listening(client):
         response = client.get("/v4/events")
@@ -217,7 +217,7 @@ def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client:
         assert listener.states(1) == [(later, "queued")]
 
 
-def test_one_user_who_may_change_nothing_takes_a_share_of_them(redis_client: Any, redis_url: str):
+def test_a_user_without_a_role_for_changes_gets_a_share_of_the_streams(redis_client: Any, redis_url: str):
     front_end = FrontEnd(redis_url, max_streams=5)
     reader = front_end.client(Role.USER)
     with listening(reader), listening(reader):
@@ -226,7 +226,7 @@ def test_one_user_who_may_change_nothing_takes_a_share_of_them(redis_client: Any
         pass
 
 
-def test_a_stream_lives_as_long_as_is_configured(redis_client: Any, redis_url: str, monkeypatch: Any):
+def test_a_stream_ends_after_the_configured_time(redis_client: Any, redis_url: str, monkeypatch: Any):
     lives_s: list[float] = []
 
     def stream(*arguments: Any, max_s: float) -> EventStream:
@@ -238,18 +238,18 @@ def test_a_stream_lives_as_long_as_is_configured(redis_client: Any, redis_url: s
         assert lives_s == [77]
 
 
-def test_events_are_kept_as_long_as_is_configured(redis_client: Any, redis_url: str, monkeypatch: Any):
+def test_events_are_stored_as_long_as_configured(redis_client: Any, redis_url: str, monkeypatch: Any):
     kept_s: list[float] = []
     monkeypatch.setattr(EventLog, "trim", lambda _self, keep_s: kept_s.append(keep_s))
     with listening(FrontEnd(redis_url, settings={"events_keep": 77}).client()):
         assert kept_s == [77]
 
 
-def test_none_are_served_where_none_may_be(redis_client: Any, redis_url: str):
+def test_with_a_limit_of_0_no_stream_is_served(redis_client: Any, redis_url: str):
     problem(FrontEnd(redis_url, max_streams=0).client().get("/v4/events"), 503, "too-many-streams")
 
 
-def test_a_stream_that_could_not_begin_leaves_its_place(redis_client: Any, redis_url: str, monkeypatch: Any):
+def test_a_stream_that_failed_to_begin_does_not_count(redis_client: Any, redis_url: str, monkeypatch: Any):
     front_end = FrontEnd(redis_url, max_streams=1)
     client = front_end.client()
     with monkeypatch.context() as broken:

@@ -24,7 +24,7 @@ _EVERYBODY = Audience(JobScope(everybody=True), JobFilter())
 
 
 class _Reader:
-    """A stream that counts how often it is woken, and how often it is taken past what is not for it."""
+    """A stream that counts how often it is woken, and how often it skips events that are not for it."""
 
     audience = _EVERYBODY
 
@@ -76,7 +76,7 @@ def _numbers(events: list[LiveEvent]) -> list[int]:
     return [live.event.number for live in events]
 
 
-def test_many_events_are_read_a_few_in_a_row(
+def test_many_events_are_read_in_batches(
     hub: EventHub, client: FlaskClient, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(hub_module, "_READ_AT_ONCE", 2)
@@ -90,20 +90,20 @@ def test_many_events_are_read_a_few_in_a_row(
     assert (_numbers(rest), pauses) == ([5, 6, 7], [hub_module._READ_APART_S])
 
 
-def test_without_news_it_stays_where_it_is(hub: EventHub, monkeypatch: pytest.MonkeyPatch):
+def test_without_new_events_the_position_stays(hub: EventHub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hub_module, "_WAIT_MS", 1)
     hub._readers.add(_Reader())
     position = hub._log.tail()
     assert hub._read_next(position) == position
 
 
-def test_a_wait_for_news_is_shorter_than_the_time_limit_of_its_connection(hub: EventHub):
+def test_a_wait_for_events_is_shorter_than_the_time_limit_of_its_connection(hub: EventHub):
     limits_s = [log._redis.get_connection_kwargs()["socket_timeout"] for log in (hub._log, hub._waiting)]
     assert limits_s[1] > 2 * hub_module._WAIT_MS / 1000
     assert limits_s[0] < limits_s[1]
 
 
-def test_it_pauses_after_each_error_and_goes_on(hub: EventHub, pauses: list[float], monkeypatch: pytest.MonkeyPatch):
+def test_it_pauses_after_each_error_and_continues(hub: EventHub, pauses: list[float], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hub, "_is_needed", Mock(side_effect=[True, True, True, False]))
     read = Mock(side_effect=[redis.ConnectionError, ValueError, hub._log.tail()])
     monkeypatch.setattr(hub, "_read_next", read)
@@ -111,7 +111,7 @@ def test_it_pauses_after_each_error_and_goes_on(hub: EventHub, pauses: list[floa
     assert (len(read.mock_calls), pauses) == (3, [hub_module._RETRY_S] * 2)
 
 
-def test_its_thread_ends_with_the_last_stream_and_with_the_process(hub: EventHub):
+def test_its_thread_ends_after_the_last_stream_and_with_the_process(hub: EventHub):
     reader = _Reader()
     hub._readers.add(reader)
     assert hub._is_needed()
@@ -129,7 +129,7 @@ def test_its_thread_ends_with_the_last_stream_and_with_the_process(hub: EventHub
         (hub_module._CROWD + 1, [hub_module._LOOK_APART_S] + [hub_module._WAKE_APART_S] * (hub_module._CROWD + 1)),
     ],
 )
-def test_a_crowd_is_woken_one_after_the_other(
+def test_many_streams_are_woken_with_pauses_between_them(
     hub: EventHub, client: FlaskClient, pauses: list[float], count: int, expected: list[float]
 ):
     readers = [_Reader() for _ in range(count)]
@@ -140,13 +140,13 @@ def test_a_crowd_is_woken_one_after_the_other(
     assert pauses == expected
 
 
-def test_an_event_of_an_unknown_operation_wakes_nobody(hub: EventHub):
+def test_an_event_of_an_unknown_operation_wakes_no_stream(hub: EventHub):
     reader = _Reader()
     hub._notify([reader], [Event(Position("1-0", 1), 1, None)], Position("0-0", 0))
     assert (reader.woken, reader.skipped) == (0, 1)
 
 
-def test_so_many_events_are_at_hand(hub: EventHub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch):
+def test_the_number_of_events_in_memory_is_limited(hub: EventHub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hub_module, "_MAX_RECENT", 2)
     _changes(client, 1)
     begin = hub._log.tail()
@@ -161,8 +161,8 @@ def test_so_many_events_are_at_hand(hub: EventHub, client: FlaskClient, monkeypa
     assert len(read.mock_calls) == 1
 
 
-def test_after_a_gap_nothing_before_it_is_at_hand(hub: EventHub, client: FlaskClient, redis_client: redis.Redis):
-    """Where an event is at hand is worked out from its number: numbers at hand follow one another."""
+def test_events_before_a_gap_are_dropped_from_memory(hub: EventHub, client: FlaskClient, redis_client: redis.Redis):
+    """The place of an event in memory is computed from its number: numbers in memory are consecutive."""
     _changes(client, 1)
     before = hub._read_next(Position("0-0", 0))
     _changes(client, 3)
@@ -172,7 +172,7 @@ def test_after_a_gap_nothing_before_it_is_at_hand(hub: EventHub, client: FlaskCl
     assert _numbers(list(hub._recent)) == [3, 4]
 
 
-def test_what_is_made_again_for_the_next_stream_is_made_once(
+def test_a_piece_for_streams_that_begin_later_is_made_once(
     hub: EventHub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(hub_module, "_MOST_PIECES", 1)

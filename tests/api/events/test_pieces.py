@@ -1,4 +1,4 @@
-"""What streams are sent from memory and what they read from Redis, and that none is sent another's."""
+"""What streams are sent from memory and what they read from Redis, and that none is sent events of another user."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_reader_that_is_far_behind_reads_from_redis(front_end: FrontEnd, clien
     assert seen == late == jobs
 
 
-def test_many_events_are_read_in_steps_and_shown_whole_and_in_order(client: FlaskClient, monkeypatch: Any):
+def test_many_events_are_read_in_steps_and_sent_completely_and_in_order(client: FlaskClient, monkeypatch: Any):
     monkeypatch.setattr(hub_module, "_READ_AT_ONCE", 2)
     monkeypatch.setattr(hub_module, "_READ_BEFORE_WAKING", 5)
     with listening(client) as listener:
@@ -65,7 +65,7 @@ def test_many_events_are_read_in_steps_and_shown_whole_and_in_order(client: Flas
         assert listener.states(12) == [(job_id, "queued") for job_id in jobs]
 
 
-def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(
+def test_a_lost_log_is_distinguished_from_the_next_one(
     front_end: FrontEnd, client: FlaskClient, redis_client: Any, monkeypatch: Any
 ):
     before = Watcher(front_end, principal("ann"))
@@ -79,13 +79,13 @@ def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(
     after = Watcher(front_end, principal("ann"))
     kept = change(client)
     assert after.seen() == [kept]
-    # What comes now is at hand for all.
+    # From now on events are in memory for all.
     monkeypatch.setattr(hub._log, "read", Mock(side_effect=AssertionError))
     next_one = change(client)
     assert after.seen() == [next_one]
 
 
-def test_a_place_in_another_log_is_looked_for_in_redis_and_not_in_memory(front_end: FrontEnd, client: FlaskClient):
+def test_a_position_of_another_log_is_looked_up_in_redis_and_not_in_memory(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("ann"))
     accepted_ids = [change(client, f"v{number}") for number in range(3)]
     seen: list[str] = []
@@ -102,7 +102,7 @@ def test_a_place_in_another_log_is_looked_for_in_redis_and_not_in_memory(front_e
     assert [live.event for live in hub.after(foreign, 10)] == [live.event for live in (first, *others)]
 
 
-def test_what_one_was_sent_is_not_sent_to_another(front_end: FrontEnd, client: FlaskClient):
+def test_events_of_one_user_are_not_sent_to_another(front_end: FrontEnd, client: FlaskClient):
     change(client)
     hub = hub_of(front_end)
     position, _ = hub.locate(None)
@@ -113,7 +113,7 @@ def test_what_one_was_sent_is_not_sent_to_another(front_end: FrontEnd, client: F
     assert [job_id.encode() in piece.data for piece in pieces] == [True, False, False]
 
 
-def test_what_was_sent_of_a_log_that_was_lost_is_not_sent_of_the_next(front_end: FrontEnd, client: FlaskClient):
+def test_pieces_of_a_lost_log_are_not_sent_for_the_next_one(front_end: FrontEnd, client: FlaskClient):
     """Every log has the same beginning, where streams begin while it is empty."""
     hub, audience = hub_of(front_end), Audience(scope_of(principal("ann"), {}), JobFilter())
     position, is_gap = hub.locate(None)
@@ -127,10 +127,8 @@ def test_what_was_sent_of_a_log_that_was_lost_is_not_sent_of_the_next(front_end:
     assert sent == [True, True]
 
 
-def test_each_piece_of_the_news_is_made_once_for_an_audience(
-    front_end: FrontEnd, client: FlaskClient, monkeypatch: Any
-):
-    """However much was sent before: with the news, earlier pieces are forgotten."""
+def test_each_piece_is_made_once_for_an_audience(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
+    """Whatever was sent before: with new events, earlier pieces are dropped."""
     monkeypatch.setattr(hub_module, "_MOST_PIECES", 1)
     change(client)
     hub, audience = hub_of(front_end), Audience(scope_of(principal("ann"), {}), JobFilter())
@@ -142,7 +140,7 @@ def test_each_piece_of_the_news_is_made_once_for_an_audience(
         assert (first is second, job_id.encode() in first.data) == (True, True)
 
 
-def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front_end: FrontEnd, client: FlaskClient):
+def test_a_stream_that_sees_some_of_the_new_events_is_woken_and_skips_none(front_end: FrontEnd, client: FlaskClient):
     change(client)
     hub = hub_of(front_end)
     position, _ = hub.locate(None)
@@ -154,7 +152,7 @@ def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front_end: Front
     assert [reader.calls for reader in readers] == [["wake"], [(position, events[-1].position)]]
 
 
-def test_what_lies_between_two_parts_that_are_for_others_is_shown(front_end: FrontEnd, client: FlaskClient):
+def test_an_event_between_two_skipped_ranges_is_sent(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("ann"))
     hub = hub_of(front_end)
     begin, _ = hub.locate(None)
@@ -166,7 +164,7 @@ def test_what_lies_between_two_parts_that_are_for_others_is_shown(front_end: Fro
     assert watcher.seen() == jobs
 
 
-def test_parts_for_others_that_follow_one_another_are_passed_at_once(front_end: FrontEnd, client: FlaskClient):
+def test_adjacent_skipped_ranges_are_skipped_at_once(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("ann"))
     hub = hub_of(front_end)
     begin, _ = hub.locate(None)
@@ -189,7 +187,7 @@ def test_a_stream_that_is_closed_ends(front_end: FrontEnd):
         next(watcher.stream)
 
 
-def test_a_large_piece_is_cut_and_the_rest_comes_next(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
+def test_a_large_piece_is_split(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
     monkeypatch.setattr("api.events.audience._PIECE_BYTES", 1)
     position, _ = hub_of(front_end).locate(None)
     jobs = [change(client) for _ in range(3)]
@@ -200,7 +198,7 @@ def test_a_large_piece_is_cut_and_the_rest_comes_next(front_end: FrontEnd, clien
     assert seen == [[job_id] for job_id in jobs]
 
 
-def test_a_stream_that_comes_after_all_others_have_gone_is_served(redis_client: Any, redis_url: str, monkeypatch: Any):
+def test_a_stream_opened_after_all_others_have_ended_is_served(redis_client: Any, redis_url: str, monkeypatch: Any):
     monkeypatch.setattr(hub_module, "_WAIT_MS", 20)
     front_end = FrontEnd(redis_url)
     client = front_end.client()

@@ -32,7 +32,7 @@ BODY = {"percentage_snapshot_reserve": 5}
         (principal(""), True, False),
     ],
 )
-def test_who_may_see_a_job_sees_its_events(
+def test_events_are_sent_to_clients_that_may_see_the_job(
     front_end: FrontEnd, client: FlaskClient, who: Principal, everybody: bool, sees: bool
 ):
     watcher = Watcher(front_end, who, all=everybody)
@@ -41,20 +41,20 @@ def test_who_may_see_a_job_sees_its_events(
     assert watcher.seen() == ([job_id] if sees else [])
 
 
-def test_an_operation_s_role_shows_others_jobs_to_those_who_ask_for_all(front_end: FrontEnd, client: FlaskClient):
+def test_with_all_the_role_of_an_operation_shows_jobs_of_others(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("bob", Role.ADMIN), all=True)
     change(client)
     path = accepted(client.post("/v4/filer/volumes/vol/snapshots/s", json={}))
     assert watcher.seen() == [path.rpartition("/")[2]]
 
 
-def test_a_stream_to_which_nothing_happens_wakes_for_its_next_check(front_end: FrontEnd, client: FlaskClient):
+def test_an_idle_stream_wakes_for_its_next_check(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("ann"))
     assert change(client) in watcher.seen()
     assert 0 < watcher.stream._idle_s() <= stream_module._CHECK_EVERY_S
 
 
-def test_a_role_that_is_gone_shows_no_more(front_end: FrontEnd, client: FlaskClient):
+def test_events_end_when_the_role_is_removed(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("bob", Role.UBER_ADMIN), all=True)
     before = change(client)
     assert watcher.seen() == [before]
@@ -65,7 +65,7 @@ def test_a_role_that_is_gone_shows_no_more(front_end: FrontEnd, client: FlaskCli
     assert watcher.seen() == []
 
 
-def test_after_a_comment_the_stream_is_silent_for_as_long_again(front_end: FrontEnd, monkeypatch: Any):
+def test_comments_are_sent_at_a_fixed_interval(front_end: FrontEnd, monkeypatch: Any):
     watcher, hub = Watcher(front_end, principal("ann")), hub_of(front_end)
     watcher.pass_s(stream_module._HEARTBEAT_S)
     assert watcher.seen() == []
@@ -89,7 +89,7 @@ def test_the_stream_ends_when_its_client_is_signed_out(front_end: FrontEnd, clie
         next(watcher.stream)
 
 
-def test_the_stream_ends_when_it_has_lived_for_long(front_end: FrontEnd, client: FlaskClient):
+def test_the_stream_ends_after_its_maximum_duration(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("ann"))
     assert change(client) in watcher.seen()
     watcher.pass_s(61)
@@ -110,7 +110,7 @@ def test_a_session_that_was_ended_ends_its_stream(front_end: FrontEnd, monkeypat
 
 
 @pytest.mark.parametrize("code", ["queue-unavailable", "sign-in-unavailable"])
-def test_a_stream_stays_while_nobody_can_tell_whose_it_is(client: FlaskClient, monkeypatch: Any, code: str):
+def test_a_stream_continues_while_its_session_cannot_be_checked(client: FlaskClient, monkeypatch: Any, code: str):
     monkeypatch.setattr(stream_module, "_RETRY_S", 0.01)
     refusals = [Problem(code, "away")]
 
@@ -126,7 +126,7 @@ def test_a_stream_stays_while_nobody_can_tell_whose_it_is(client: FlaskClient, m
         assert refusals == []
 
 
-def test_a_silent_stream_says_that_it_lives_and_where_it_is(front_end: FrontEnd, client: FlaskClient):
+def test_an_idle_stream_sends_comments_with_its_position(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("bob"))
     change(client)
     parser = EventParser()
