@@ -1,4 +1,4 @@
-"""Probes and metrics on a port of their own: what is there, and that nobody can use it up."""
+"""Probes and metrics on a port of their own: what is served there, and that no client can block it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import requests
 from api.http.admin_server import PATHS, start_admin_server
 from tests.api.front_end import FrontEnd
 
-#: More than the server keeps at a time.
-_CROWD = 200
+#: More than the server keeps open at a time.
+_SILENT_CLIENTS = 200
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def get(port: int, path: str) -> requests.Response:
 
 
 @pytest.mark.parametrize("path", sorted(PATHS))
-def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_time: FrontEnd, path: str) -> None:
+def test_probes_and_metrics_are_served_without_a_permit(port: int, one_at_a_time: FrontEnd, path: str) -> None:
     with one_at_a_time.services.concurrency_limiter.permit({}):
         answer = get(port, path)
     assert answer.status_code == 200
@@ -46,7 +46,7 @@ def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_t
 @pytest.mark.parametrize(
     "path", ["/", "/v4/jobs", "/v4/filer/volumes", "/openapi.json", "/metrics/", "/console/", "/v%C3%A9"]
 )
-def test_nothing_else_is(port: int, path: str) -> None:
+def test_other_paths_are_not_found(port: int, path: str) -> None:
     answer = get(port, path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
     document = answer.json()
@@ -63,7 +63,7 @@ def test_a_head_has_the_length_of_the_body_and_no_body(port: int) -> None:
 
 
 @pytest.mark.parametrize("sent", [b'"x" \\ y\r\n\r\n', b"GET /healthz HTTP/9.9\r\n\r\n", b"GET / HTTP/x\r\n\r\n"])
-def test_what_is_no_request_is_a_problem_too(port: int, sent: bytes) -> None:
+def test_a_malformed_request_is_answered_with_a_problem(port: int, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(sent)
         received = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -73,10 +73,10 @@ def test_what_is_no_request_is_a_problem_too(port: int, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHos"], ids=["idle", "half a head"])
-def test_a_crowd_of_silent_clients_keeps_nobody_from_an_answer(port: int, sent: bytes) -> None:
+def test_many_silent_clients_do_not_block_other_requests(port: int, sent: bytes) -> None:
     with ExitStack() as crowd:
         connections = []
-        for _ in range(_CROWD):
+        for _ in range(_SILENT_CLIENTS):
             connections.append(crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)))
             connections[-1].sendall(sent)
         assert get(port, "/healthz").status_code == 200

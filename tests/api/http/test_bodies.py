@@ -1,4 +1,4 @@
-"""Bodies are read strictly; what is wrong is named."""
+"""Bodies are parsed strictly; errors are reported with their field."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def post(client, body, url=URL, **headers):
         b'{"size_total": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_what_is_no_sound_json_is_an_invalid_request(client, body):
+def test_malformed_json_is_an_invalid_request(client, body):
     problem(post(client, body), 400, "invalid-request")
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"null", b"1"])
-def test_a_body_is_an_object(client, body):
+def test_a_body_must_be_an_object(client, body):
     assert pointers(problem(post(client, body), 422, "validation-failed")) == [""]
 
 
@@ -47,12 +47,12 @@ def test_only_an_integer_in_range_is_a_size(client, value):
 
 
 @pytest.mark.parametrize("value", [0, 2**63 - 1])
-def test_sizes_go_from_nothing_to_the_largest(client, value):
+def test_sizes_are_between_0_and_the_maximum(client, value):
     accepted(post(client, b'{"size_total": %d}' % value))
 
 
 @pytest.mark.parametrize("value", [b"-1", b"101", b"50.5", b"true", b'"50"'])
-def test_percentages_go_from_0_to_100(client, value):
+def test_percentages_are_between_0_and_100(client, value):
     document = problem(post(client, b'{"percentage_snapshot_reserve": ' + value + b"}"), 422, "validation-failed")
     assert pointers(document) == ["/percentage_snapshot_reserve"]
 
@@ -63,18 +63,18 @@ def test_only_true_and_false_are_booleans(client, value):
     assert pointers(document) == ["/autosize_enabled"]
 
 
-def test_every_fault_is_named(client):
+def test_every_invalid_field_is_reported(client):
     body = b'{"size_total": "1", "autosize_enabled": 1, "caching_policy": 5, "a/b~c": 1}'
     document = problem(post(client, body), 422, "validation-failed")
     assert set(pointers(document)) == {"/a~1b~0c", "/autosize_enabled", "/caching_policy", "/size_total"}
 
 
-def test_a_fault_in_a_list_is_named_by_its_place(client):
+def test_an_invalid_item_of_a_list_is_reported_with_its_index(client):
     response = post(client, b'{"rules": ["10.0.0.0/8", "no good"]}', "/v4/filer/export/p")
     assert pointers(problem(response, 422, "validation-failed")) == ["/rules/1"]
 
 
-def test_a_body_may_be_missing_where_nothing_is_needed(client):
+def test_a_body_is_optional_where_no_field_is_required(client):
     accepted(client.post(URL))
 
 
@@ -84,17 +84,17 @@ def test_a_change_needs_at_least_one_field(client):
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", None])
-def test_bodies_are_json(client, media_type):
+def test_other_media_types_are_refused(client, media_type):
     answer = client.post(URL, data=b"{}", content_type=media_type)
     problem(answer, 415, "unsupported-media-type")
     assert answer.headers["Accept"] == "application/json"
 
 
-def test_a_charset_does_no_harm(client):
+def test_a_charset_parameter_is_accepted(client):
     accepted(client.post(URL, data=b"{}", content_type="application/json; charset=utf-8"))
 
 
-def test_whatever_takes_no_body_refuses_fields(client):
+def test_operations_without_body_refuse_fields(client):
     job_id = accepted(client.put(f"{URL}/locks/h1", data=b"{}", headers=JSON)).rpartition("/")[2]
     names = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h1", "policy": "p", "rule": "h2"}
     without = [
@@ -110,7 +110,7 @@ def test_whatever_takes_no_body_refuses_fields(client):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_has_a_largest_size(redis_url, redis_client, chunked):
+def test_a_body_that_is_too_large_is_refused(redis_url, redis_client, chunked):
     client = FrontEnd(redis_url, max_body_bytes=1024).client()
     more = {"environ_overrides": {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}} if chunked else {}
     body = b'{"caching_policy": "auto"}'
@@ -120,19 +120,19 @@ def test_a_body_has_a_largest_size(redis_url, redis_client, chunked):
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 @pytest.mark.parametrize("body", [b"", b"{}"])
-def test_a_body_that_broke_off_asks_for_nothing(client, method, body):
+def test_a_truncated_body_changes_nothing(client, method, body):
     sent = {"data": body, "headers": JSON, "environ_overrides": {"CONTENT_LENGTH": "20"}}
     answer = client.open(URL, method=method, **sent)
     problem(answer, 400, "invalid-request")
 
 
 @pytest.mark.parametrize("coding", ["chunked", "Chunked"])
-def test_no_body_in_chunks_is_one_that_broke_off(client, coding):
+def test_an_empty_chunked_body_is_not_a_truncated_one(client, coding):
     problem(post(client, b"", **{"Transfer-Encoding": coding}), 400, "invalid-request")
     accepted(client.delete(f"{URL}/snapshots/s1", headers={"Transfer-Encoding": coding}))
 
 
-def test_a_body_comes_as_it_is(client):
+def test_a_compressed_body_is_refused(client):
     answer = post(client, b"{}", **{"Content-Encoding": "gzip"})
     problem(answer, 415, "unsupported-media-type")
     assert answer.headers["Accept-Encoding"] == "identity"
@@ -144,7 +144,7 @@ def test_a_field_is_named_by_a_json_pointer(client):
     assert pointers(document) == ["/a~1b~0c"]
 
 
-def test_of_many_mistakes_the_first_twenty_are_named(client):
+def test_of_many_errors_the_first_twenty_are_reported(client):
     for fields in ({f"field{number}": 1 for number in range(50)}, {"rules": [1] * 50}):
         document = problem(client.post("/v4/filer/export/new", json=fields), 422, "validation-failed")
         assert len(document["errors"]) == 20

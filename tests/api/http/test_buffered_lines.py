@@ -44,7 +44,7 @@ def _log(lines: BufferedLines, *texts: bytes) -> None:
         lines.flush()
 
 
-def test_a_line_is_written_soon_and_flushed(file):
+def test_a_line_is_written_and_flushed_soon(file):
     lines = BufferedLines(file, delay_s=0)
     for number in (b"1\n", b"2\n"):
         file.flushed.clear()
@@ -63,7 +63,7 @@ def test_lines_wait_and_are_written_together_in_their_order(file):
     assert file.writes == 1
 
 
-def test_whoever_adds_one_too_many_writes_them(file, monkeypatch):
+def test_a_thread_that_fills_the_buffer_writes_it(file, monkeypatch):
     monkeypatch.setattr(buffered_lines, "_MAX_WAITING", 3)
     lines = BufferedLines(file, delay_s=_NEVER_S)
     _log(lines, b"a\n", b"b\n")
@@ -73,7 +73,7 @@ def test_whoever_adds_one_too_many_writes_them(file, monkeypatch):
 
 
 @pytest.mark.parametrize("delay_s", [0, _NEVER_S])
-def test_a_disk_that_is_full_for_a_while_ends_nothing(file, monkeypatch, delay_s):
+def test_a_temporarily_full_disk_stops_no_thread(file, monkeypatch, delay_s):
     monkeypatch.setattr(buffered_lines, "_MAX_WAITING", 1 if delay_s else 3)
     lines = BufferedLines(file, delay_s=delay_s)
     tried = threading.Event()
@@ -169,7 +169,7 @@ child.join()
 
 
 @pytest.mark.parametrize("how", ["log()", _FORKED], ids=["main", "forked"])
-def test_what_waits_at_the_end_of_a_process_is_written(how):
+def test_buffered_lines_are_written_at_the_end_of_a_process(how):
     """Also in a process that multiprocessing has forked, as the server's are: it calls no functions of atexit."""
     program = _PROGRAM.replace("{}", how)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
@@ -184,7 +184,7 @@ at_end(lambda: print("last"))
 """
 
 
-def test_one_callback_that_fails_keeps_none_of_the_others_from_their_end():
+def test_one_failing_callback_does_not_prevent_the_others():
     ended = subprocess.run([sys.executable, "-c", _FAILING], capture_output=True, check=True, timeout=60, text=True)
     assert ended.stdout.split() == ["last", "first"]
     assert "ZeroDivisionError" in ended.stderr

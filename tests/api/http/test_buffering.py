@@ -28,25 +28,25 @@ def answered(chunks):
     return BufferedResponseMiddleware(lambda _environ, _start: chunks)({}, print)
 
 
-def test_parts_are_put_together_and_closed():
+def test_parts_are_joined_and_the_iterable_is_closed():
     chunks = Streamed()
     assert answered(chunks) == [b"one two"]
     assert chunks.closed == 1
 
 
-def test_a_list_is_given_on_as_it_is():
+def test_a_list_is_passed_unchanged():
     chunks = [b"prepared"]
     assert answered(chunks) is chunks
 
 
-def test_what_breaks_is_closed_too():
+def test_an_iterable_that_raises_is_closed():
     chunks = Streamed(breaks=True)
     with pytest.raises(ZeroDivisionError):
         answered(chunks)
     assert chunks.closed == 1
 
 
-def test_every_route_answers_with_a_list(front_end):
+def test_every_route_returns_a_list(front_end):
     app = front_end.app()
     for path in ("/healthz", "/v4/nothing", "/v4/filer/volumes", "/console/"):
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http", "SERVER_NAME": "x"}

@@ -48,7 +48,7 @@ def server() -> Server:
     return Server()
 
 
-def test_a_large_body_comes_in_parts_and_is_released_at_its_end(server: Server) -> None:
+def test_a_large_body_is_sent_in_parts_and_released_at_its_end(server: Server) -> None:
     assert len(BODY) == LARGE
     parts = list(server.ask())
     assert [len(part) for part in parts] == [2**18] * 4 + [1]
@@ -58,13 +58,13 @@ def test_a_large_body_comes_in_parts_and_is_released_at_its_end(server: Server) 
 
 
 @pytest.mark.parametrize("body", [[b"x" * (LARGE - 1)], [], [BODY, b"more"], iter([BODY])])
-def test_other_bodies_are_passed_as_they_are(server: Server, body: Any) -> None:
+def test_other_bodies_are_passed_unchanged(server: Server, body: Any) -> None:
     server.body = body
     assert server.ask() is body
     assert (server.started, server.in_flight._sent.total()) == (["200 OK"], 0)
 
 
-def test_another_one_is_refused_until_the_first_is_read_or_left(server: Server) -> None:
+def test_a_second_large_body_is_refused_until_the_first_is_read_or_closed(server: Server) -> None:
     first: Any = server.ask()
     next(first)
     server.body = [BODY[:-1] + b"?"]
@@ -80,7 +80,7 @@ def test_another_one_is_refused_until_the_first_is_read_or_left(server: Server) 
     assert server.started == ["200 OK", "429 Too Many Requests", "200 OK", "200 OK"]
 
 
-def test_users_with_a_role_for_changes_and_the_port_for_administrators_are_not_limited(server: Server) -> None:
+def test_users_with_a_role_for_changes_and_the_admin_port_are_not_limited(server: Server) -> None:
     identified(server.limiter, {"Authorization": "of an admin"}, Role.ADMIN)
     held = server.ask()
     server.body = [BODY[:-1] + b"?"]
@@ -101,7 +101,7 @@ def full(redis_url: str, redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/v4/filer/none", "/v3/filer/none"])
-def test_it_is_refused_in_the_words_of_its_api(full: FrontEnd, path: str) -> None:
+def test_the_refusal_has_the_form_of_its_api(full: FrontEnd, path: str) -> None:
     refused = full.stranger().get(path)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
     document = refused.get_json()
@@ -109,7 +109,7 @@ def test_it_is_refused_in_the_words_of_its_api(full: FrontEnd, path: str) -> Non
     assert document.get("limit") == (None if path.startswith("/v3") else "SAPI_LISTING_CACHE_BYTES")
 
 
-def test_what_a_process_may_hold_fits_into_its_container() -> None:
+def test_large_bodies_of_a_process_fit_into_its_container() -> None:
     """Of two processes: themselves, listings, a half of that for bodies in flight, a quarter for repeated ones."""
     memory_mib = 2 * (100 + 256 + 128 + 64)
     api = (ROOT / "deploy/kubernetes/base/api.yaml").read_text("utf-8")

@@ -23,7 +23,7 @@ def job(client: Any, worker: Worker) -> str:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("kind", ["collection", "object", "job", "result"])
-def test_what_is_read_is_what_if_match_names(client: Any, job: str, kind: str, method: str):
+def test_if_match_is_evaluated_for_reads(client: Any, job: str, kind: str, method: str):
     name = client.get(VOLUMES).json[0]["name"]
     url = {"collection": f"{VOLUMES}?limit=2", "object": f"{VOLUMES}/{name}", "job": job, "result": f"{job}/result"}
     tag = client.get(url[kind]).headers["ETag"]
@@ -41,7 +41,7 @@ def test_what_is_read_is_what_if_match_names(client: Any, job: str, kind: str, m
     assert status(If_Match=tag, If_Unmodified_Since=LONG_AGO) == 200
 
 
-def test_it_has_not_changed_since_then(client: Any, job: str):
+def test_if_unmodified_since_is_evaluated_for_reads(client: Any, job: str):
     def status(since: str) -> int:
         return int(client.get(VOLUMES, headers={"If-Unmodified-Since": since}).status_code)
 
@@ -54,25 +54,25 @@ def test_it_has_not_changed_since_then(client: Any, job: str):
     assert client.get(job, headers={"If-Unmodified-Since": LONG_AGO}).status_code == 200
 
 
-def test_what_has_no_tag_matches_none(client: Any):
+def test_a_response_without_etag_matches_no_tag(client: Any):
     assert client.get("/v4/jobs", headers={"If-Match": "*"}).status_code == 200
     problem(client.get("/v4/jobs", headers={"If-Match": '"a"'}), 412, "precondition-failed")
 
 
-def test_a_stream_that_was_not_wanted_leaves_its_place(redis_client: Any, redis_url: str):
+def test_a_stream_with_a_failed_precondition_does_not_count_towards_the_limit(redis_client: Any, redis_url: str):
     client = FrontEnd(redis_url, max_streams=1).client()
     for _ in range(2):
         problem(client.get("/v4/events", headers={"If-Match": '"a"'}), 412, "precondition-failed")
 
 
-def test_what_refuses_a_read_goes_before_the_condition(client: Any):
+def test_a_refused_read_takes_precedence_over_the_precondition(client: Any):
     headers = {"If-Match": '"a"'}
     problem(client.get("/v4/filer/volumes?no_field=1", headers=headers), 422, "validation-failed")
     assert client.get(VOLUMES, headers=headers | {"Prefer": "respond-async"}).status_code == 202
 
 
 @pytest.mark.parametrize("condition", [{"If-Match": '"1"'}, {"If-Unmodified-Since": LATER}])
-def test_nothing_is_done_on_a_condition(client: Any, front_end: FrontEnd, condition: dict[str, str]):
+def test_conditional_changes_are_refused(client: Any, front_end: FrontEnd, condition: dict[str, str]):
     queued = accepted(client.post(f"{VOLUMES}/a/snapshots/s"))
     cancelled = accepted(client.post(f"{VOLUMES}/b/snapshots/s"))
     assert client.post(f"{cancelled}/cancel").json["state"] == "cancelled"

@@ -44,13 +44,13 @@ def test_an_unknown_subsystem(client):
         ("BREW", "/healthz", "GET HEAD OPTIONS"),
     ],
 )
-def test_a_method_that_is_not_possible(client, method, path, allowed):
+def test_a_method_that_is_not_allowed(client, method, path, allowed):
     response = client.open(path, method=method)
     problem(response, 405, "method-not-allowed")
     assert sorted(response.headers["Allow"].split(", ")) == allowed.split()
 
 
-def test_strangers_are_told_how_to_sign_in(front_end):
+def test_anonymous_clients_get_the_challenges(front_end):
     response = front_end.stranger().post("/v4/filer/volumes/a")
     problem(response, 401, "unauthenticated")
     assert "Bearer" in response.headers["WWW-Authenticate"]
@@ -80,18 +80,18 @@ def test_headers_that_are_too_large(client):
 
 
 @pytest.mark.parametrize("sent", ["abc-1.2:3_4", "A" * 128])
-def test_a_request_id_is_taken_over_when_it_is_sane(client, sent):
+def test_a_valid_request_id_is_used(client, sent):
     assert client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "a" * 129, "<x>", "ä"])
-def test_another_request_id_is_made_when_it_is_not(client, sent):
+def test_an_invalid_request_id_is_replaced(client, sent):
     made = client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
     assert made != sent
     assert len(made) == 32
 
 
-def test_without_redis_nothing_is_accepted_and_nothing_is_notified_of_it(redis_url):
+def test_without_redis_no_job_is_accepted_and_the_problem_says_so(redis_url):
     front_end = FrontEnd("redis://127.0.0.1:1/0")
     for response in (front_end.client().post("/v4/filer/volumes/a"), front_end.client().get("/v4/filer/volumes")):
         document = problem(response, 503, "queue-unavailable")
@@ -110,7 +110,7 @@ def test_without_redis_nothing_is_accepted_and_nothing_is_notified_of_it(redis_u
     ],
     ids=["a change that may be done twice", "with a key", "one that may be repeated"],
 )
-def test_what_redis_may_have_taken_is_not_said_to_be_refused(client, monkeypatch, method, path, headers, retryable):
+def test_a_job_that_may_be_recorded_is_not_reported_as_refused(client, monkeypatch, method, path, headers, retryable):
     def lose(*_: object) -> None:
         raise ReplyLost("slow")
 
@@ -121,7 +121,7 @@ def test_what_redis_may_have_taken_is_not_said_to_be_refused(client, monkeypatch
     assert document["retryable"] is retryable
 
 
-def test_a_mistake_of_ours_is_logged_but_not_shown(front_end, monkeypatch):
+def test_an_internal_error_is_logged_but_not_in_the_response(front_end, monkeypatch):
     def crash(*_: object) -> None:
         raise RuntimeError("secret detail")
 
@@ -135,7 +135,7 @@ def test_a_mistake_of_ours_is_logged_but_not_shown(front_end, monkeypatch):
 @pytest.mark.parametrize(
     "error", [redis.OutOfMemoryError("full"), redis.ResponseError("odd"), redis.TimeoutError("slow")]
 )
-def test_whatever_redis_says_is_no_mistake_of_ours(front_end, monkeypatch, error):
+def test_no_error_of_redis_is_an_internal_error(front_end, monkeypatch, error):
     def refuse(*_: object) -> None:
         raise error
 
@@ -143,7 +143,7 @@ def test_whatever_redis_says_is_no_mistake_of_ours(front_end, monkeypatch, error
     problem(front_end.client().get("/v4/jobs"), 503, "queue-unavailable")
 
 
-def test_answers_are_safe_for_browsers(client):
+def test_responses_have_security_headers(client):
     for path in ("/healthz", "/nope", "/v4/jobs"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -163,12 +163,12 @@ print(given_or_new(""))
 """
 
 
-def test_processes_of_one_parent_make_ids_of_their_own():
+def test_forked_processes_generate_different_request_ids():
     made = subprocess.run([sys.executable, "-c", _FORKING], capture_output=True, check=True, timeout=60).stdout.split()
     assert len(made) == len(set(made)) == 2
 
 
-def test_every_request_is_a_line_of_the_log(client, front_end):
+def test_every_request_is_logged(client, front_end):
     structlog.contextvars.bind_contextvars(trace_id="of the request before")
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged:
         change = client.post("/v4/filer/volumes/a", headers={"X-Request-ID": "r-1"})
@@ -192,7 +192,7 @@ def test_every_request_is_a_line_of_the_log(client, front_end):
     ],
     ids=["process", "system", "other"],
 )
-def test_without_free_files_it_is_to_be_asked_again(front_end, monkeypatch, error, status, code):
+def test_without_free_file_descriptors_a_request_may_be_repeated(front_end, monkeypatch, error, status, code):
     def refuse(*_: object) -> None:
         raise error
 
@@ -203,7 +203,7 @@ def test_without_free_files_it_is_to_be_asked_again(front_end, monkeypatch, erro
 
 
 @pytest.mark.parametrize("lost", [ReplyLost("slow"), NotReplicated("few")])
-def test_of_a_read_nothing_can_have_been_accepted(front_end, monkeypatch, lost):
+def test_a_failed_read_is_never_reported_as_possibly_accepted(front_end, monkeypatch, lost):
     def lose(*_: object) -> None:
         raise lost
 
@@ -215,7 +215,7 @@ def test_of_a_read_nothing_can_have_been_accepted(front_end, monkeypatch, lost):
 
 
 @pytest.mark.parametrize("retryable", [True, False])
-def test_all_of_a_jobs_failure_is_told_also_of_a_later_version(retryable):
+def test_the_failure_of_a_job_of_a_later_version_is_reported_completely(retryable):
     errors = ({"pointer": "/requests/1", "detail": "it is odd"},)
     failure = Failure("code-of-a-later-version", "It broke.", retryable, {"code": "7", "message": "odd"}, errors)
     assert problem_document(problem_of(failure)) == {
@@ -226,7 +226,7 @@ def test_all_of_a_jobs_failure_is_told_also_of_a_later_version(retryable):
     }  # fmt: skip
 
 
-def test_a_problem_has_a_page_for_people(client):
+def test_each_problem_has_a_documentation_page(client):
     page, document = (client.get("/problems/queue-full", headers={"Accept": kind}) for kind in ("text/html", "*/*"))
     assert "<h1>Queue full</h1>" in page.text
     assert document.json["status"] == 429
@@ -237,7 +237,7 @@ def test_a_problem_has_a_page_for_people(client):
     problem(client.get("/problems/none-such"), 404, "not-found")
 
 
-def test_the_head_of_a_refusal_is_that_of_get(client):
+def test_a_refused_head_request_has_the_headers_of_get(client):
     head, got = (client.open("/v4/batches", method=method) for method in ("HEAD", "GET"))
     assert (head.status_code, head.headers["Content-Length"]) == (405, got.headers["Content-Length"])
     assert head.headers["Allow"] == got.headers["Allow"]

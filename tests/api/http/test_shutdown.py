@@ -33,7 +33,7 @@ print(len(signals), set(signals) == {signal.SIGTERM})
 """
 
 
-def test_a_server_that_lost_the_first_signal_gets_another():
+def test_a_lost_first_signal_is_sent_again():
     command = [sys.executable, "-c", _LOSES_THE_FIRST]
     ended = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True)
     assert ended.stdout.split("\n") == ["asked", "2 True", ""]

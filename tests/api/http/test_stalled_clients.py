@@ -1,4 +1,4 @@
-"""Connections whose clients do not go on: which are cut off, and which are not."""
+"""Connections whose clients send nothing more: which are closed, and which are not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def is_cut_off(client: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("sent", [b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"GET"])
-def test_who_does_not_go_on_is_cut_off(server: Server, sent: bytes) -> None:
+def test_a_client_that_stops_sending_is_disconnected(server: Server, sent: bytes) -> None:
     client, _ = server.connected(sent)
     watch = ConnectionWatch(0.0)
     watch.check()
@@ -65,7 +65,7 @@ def test_who_does_not_go_on_is_cut_off(server: Server, sent: bytes) -> None:
     assert is_cut_off(client)
 
 
-def test_who_sends_a_byte_now_and_then_is_cut_off_too(server: Server) -> None:
+def test_a_client_that_sends_single_bytes_is_disconnected(server: Server) -> None:
     client, served = server.connected(b"POST / HTTP/1.1")
     watch = ConnectionWatch(0.0)
     watch.check()
@@ -75,7 +75,7 @@ def test_who_sends_a_byte_now_and_then_is_cut_off_too(server: Server) -> None:
     assert is_cut_off(client)
 
 
-def test_who_is_being_answered_is_not(server: Server) -> None:
+def test_a_client_that_receives_a_response_is_not_disconnected(server: Server) -> None:
     client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     watch = ConnectionWatch(0.0)
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_who_is_being_answered_is_not(server: Server) -> None:
     assert not is_cut_off(client)
 
 
-def test_who_has_sent_the_next_request_is_not(server: Server) -> None:
+def test_a_client_that_has_sent_the_next_request_is_not_disconnected(server: Server) -> None:
     client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     watch = ConnectionWatch(0.0)
     watch.check()
@@ -97,7 +97,7 @@ def test_who_has_sent_the_next_request_is_not(server: Server) -> None:
     assert is_cut_off(client)
 
 
-def test_who_has_its_answer_is_not_nor_is_the_server_itself(server: Server) -> None:
+def test_an_idle_client_and_the_listening_socket_are_not_disconnected(server: Server) -> None:
     client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     # Within one tick of the kernel's clock it does not know what came first.
     threading.Event().wait(0.05)
@@ -109,7 +109,7 @@ def test_who_has_its_answer_is_not_nor_is_the_server_itself(server: Server) -> N
     server.connected(b"x")
 
 
-def test_of_connections_that_have_ended_nothing_is_kept(server: Server) -> None:
+def test_closed_connections_are_forgotten(server: Server) -> None:
     client, served = server.connected(b"GET")
     # This process may have other connections, of servers of other tests.
     inode = os.fstat(served.fileno()).st_ino
@@ -122,7 +122,7 @@ def test_of_connections_that_have_ended_nothing_is_kept(server: Server) -> None:
     assert inode not in watch._pending
 
 
-def test_who_waits_no_longer_than_requests_last_is_not(server: Server) -> None:
+def test_a_client_within_the_time_limit_is_not_disconnected(server: Server) -> None:
     client, _ = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     watch = ConnectionWatch(60.0)
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_who_waits_no_longer_than_requests_last_is_not(server: Server) -> None:
     assert not is_cut_off(client)
 
 
-def test_connections_of_ours_to_others_are_left_alone(server: Server) -> None:
+def test_outgoing_connections_are_not_disconnected(server: Server) -> None:
     client, served = server.connected(b"x")
     watch = ConnectionWatch(0.0)
     for _ in range(2):
@@ -140,7 +140,7 @@ def test_connections_of_ours_to_others_are_left_alone(server: Server) -> None:
     assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
-def test_looking_leaves_no_file_open(server: Server, tmp_path: Path) -> None:
+def test_a_check_leaves_no_file_open(server: Server, tmp_path: Path) -> None:
     server.connected(b"x")
     watch = ConnectionWatch(60.0)
     with (tmp_path / "file").open("w"):
