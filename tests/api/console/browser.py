@@ -30,7 +30,7 @@ def served(app: WSGIApplication, port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def opened(browser: Browser, url: str, *, signed_in: bool = True, **options: Any) -> Iterator[Page]:
-    """A page of one user; it must fetch nothing from elsewhere, and complain of nothing."""
+    """A page of one user; it must fetch nothing from other hosts, and log no error."""
     headers = {"Authorization": "Basic " + base64.b64encode(b"ann:open").decode()} if signed_in else {}
     context = browser.new_context(base_url=url, extra_http_headers=headers, **options)
     context.set_default_timeout(20_000)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 
-#: What the tests' storage system has, and what of it is looked at: one object of each kind.
+#: What the tests' storage system has, and what of it is visited: one object of each kind.
 _OBJECTS = {"subsystem": {"filer"}, "volume": {"db01", "db02"}, "policy": {"default"}}
 
 

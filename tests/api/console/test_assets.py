@@ -71,7 +71,7 @@ def _is_recorded(name: str, lines: list[str]) -> bool:
     return True
 
 
-def test_the_script_does_what_is_recorded(browser: Browser) -> None:
+def test_the_script_behaves_as_recorded(browser: Browser) -> None:
     page = browser.new_page()
     for script in ("script.js", "scenarios.js"):
         page.add_init_script(path=_FOLDER / script)
@@ -82,7 +82,7 @@ def test_the_script_does_what_is_recorded(browser: Browser) -> None:
     assert _is_recorded("script.txt", [line for name in names for line in (f"# {name}", *_play(page, name), "")])
 
 
-def test_the_documentation_is_as_recorded(browser: Browser) -> None:
+def test_the_documentation_page_is_as_recorded(browser: Browser) -> None:
     page = browser.new_page()
     page.add_init_script(path=_FOLDER / "docs-page.js")
     script = (_ASSETS.parents[1] / "docs_page/page.js").read_text("utf-8")

@@ -51,7 +51,7 @@ class _Elements(HTMLParser):
 def test_names_and_messages_are_text_on_every_page(
     front_end: FrontEnd, client, worker, filled: str, monkeypatch
 ) -> None:
-    # Nobody carries reads out here: forms take what is cached.
+    # No worker runs reads here: forms use what is cached.
     monkeypatch.setattr("api.console.volume_actions._FRESH", {"Prefer": "wait=0"})
     inject(front_end, worker)
     pages = Crawl(client).follow("/console/").texts
@@ -66,7 +66,7 @@ def test_names_and_messages_are_text_on_every_page(
     assert _Elements(refused.text).harmful == []
 
 
-def test_no_template_lets_html_through() -> None:
+def test_no_template_marks_values_as_safe() -> None:
     templates = list(_TEMPLATES.rglob("*.html"))
     assert len(templates) > 5
     for path in templates:
@@ -96,7 +96,7 @@ def test_no_form_can_be_sent_by_another_site(front_end: FrontEnd, client, worker
     assert client.get(f"/v4/jobs/{job}").json["state"] == "queued"
 
 
-def test_no_page_can_be_framed_or_kept(front_end: FrontEnd, client, filled: str) -> None:
+def test_no_page_can_be_framed_or_stored(front_end: FrontEnd, client, filled: str) -> None:
     job = accepted(client.post("/v4/filer/volumes/a1", json={}))
     html = {"Accept": "text/html"}
     answers = [

@@ -89,7 +89,7 @@ def test_a_failed_job_is_retried_and_the_new_one_cancelled(
         page.locator("h1 .state-cancelled").wait_for()
 
 
-def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
+def test_an_event_updates_a_page_and_keeps_the_focus(
     browser: Browser, front_end: FrontEnd, client: FlaskClient, worker: Worker, filled: str
 ) -> None:
     with served(front_end.app()) as url, opened(browser, url) as page:
@@ -101,7 +101,7 @@ def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
         assert page.evaluate("document.activeElement.getAttribute('href')").endswith("from_snapshot=first")
 
 
-def test_the_documentation_sums_up_the_problems_of_an_operation(
+def test_the_documentation_summarizes_the_problems_of_an_operation(
     browser: Browser, front_end: FrontEnd, redis_client: Redis
 ) -> None:
     with served(front_end.app()) as url, opened(browser, url) as page:
@@ -115,7 +115,7 @@ def test_the_documentation_sums_up_the_problems_of_an_operation(
     assert max(map(len, problems)) <= 2
 
 
-def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front_end: FrontEnd, filled: str) -> None:
+def test_the_console_can_be_used_by_keyboard_alone(browser: Browser, front_end: FrontEnd, filled: str) -> None:
     with served(front_end.app()) as url, opened(browser, url) as page:
         page.goto("/console/filer/volumes?q=db01")
         page.keyboard.press("Tab")
@@ -127,7 +127,7 @@ def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front_end: FrontE
         page.wait_for_url("**/volumes/db01")
 
 
-def test_below_an_address_prefix_everything_leads_through_it(
+def test_below_an_address_prefix_every_link_has_it(
     browser: Browser, redis_url: str, redis_client: Redis, worker_of: Callable[[FrontEnd], Worker]
 ) -> None:
     """Behind a proxy that passes on what is below `/storage`, and nothing else."""

@@ -48,13 +48,13 @@ def test_empty_fields_are_left_out_and_flags_are_flags():
     assert body_of(fields, tuple(fields)) == {"size_total": 1024, "autosize_enabled": True, "caching_policy": "auto"}
 
 
-def test_what_is_no_number_is_left_for_the_api_to_refuse():
+def test_text_that_is_no_number_is_sent_to_the_api_as_it_is():
     assert body_of({"percentage_snapshot_reserve": "x"}, ("percentage_snapshot_reserve",)) == {
         "percentage_snapshot_reserve": "x"
     }
 
 
-def test_errors_are_found_by_their_field():
+def test_errors_are_assigned_to_their_field():
     problem = {"errors": [{"pointer": "/size_total", "detail": "must be an integer"}]}
     assert field_errors(problem) == {"size_total": "must be an integer"}
     # That of a part stands at the field of the whole.
@@ -63,7 +63,7 @@ def test_errors_are_found_by_their_field():
 
 
 @pytest.mark.parametrize(("part", "whole", "share"), [(1, 4, 25), (5, 4, 100), (1, 0, None), (None, 4, None)])
-def test_shares_are_between_nothing_and_all(part, whole, share):
+def test_percentages_are_between_0_and_100(part, whole, share):
     assert formatting.percent(part, whole) == share
 
 
@@ -72,7 +72,7 @@ def test_the_longest_bar_is_the_largest_value():
     assert [(bar.label, bar.width) for bar in drawn] == [("b", 100), ("c", 50)]
 
 
-def test_snapshots_lie_between_the_oldest_and_now():
+def test_snapshots_are_placed_between_the_oldest_and_now():
     rows = [
         {"name": "a", "creation_time": "2026-01-01T00:00:00Z"},
         {"name": "b", "creation_time": "2026-06-01T00:00:00Z"},
@@ -102,7 +102,7 @@ def test_capacity_counts_what_is_known():
     assert [bar.width for bar in capacity.fullest] == [90, 40, 2, 0]
 
 
-def test_only_what_differs_from_the_filled_in_is_changed():
+def test_only_fields_that_differ_from_their_initial_value_are_changed():
     fields = {
         "size_total": "2GiB", "was-size_total": "1.00 GiB", "comment": "", "was-comment": "old",
         "caching_policy": "", "was-caching_policy": "auto", "qos_policy": "x", "was-qos_policy": "x", "key": "k",
@@ -127,7 +127,7 @@ def test_times_are_written_in_their_largest_unit(seconds, text):
 @pytest.mark.parametrize(
     "operation", [operation for operation in OPERATIONS.values() if operation.is_change], ids=lambda each: each.name
 )
-def test_a_job_leads_to_what_it_is_about_unless_that_is_gone(operation):
+def test_a_job_links_to_its_object_unless_that_was_removed(operation):
     touched = {effect.resource_type: effect.what for effect in operation.effects}
     kind, collection = ("policy", POLICIES) if POLICIES in touched else ("volume", VOLUMES)
     job = {"operation": operation.name, "subsystem": "filer", "request": {kind: "x"}}

@@ -94,7 +94,7 @@ def page(
     worker.carry_out(accepted(client.post("/v4/filer/volumes/gone1", json={})))
     worker.carry_out(accepted(client.delete("/v4/filer/volumes/gone1")))
     worker.carry_out(accepted(client.put("/v4/filer/export/default/rule/host1.example.org")))
-    # Nobody carries reads out while the forms are tried: what they show is read now.
+    # No worker runs reads while the forms are tried: what they show is read now.
     for path in ("/v4/filer/restricted", "/v4/filer/export/default"):
         fresh = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
         worker.carry_out(accepted(client.get(path, headers=fresh)))
@@ -102,19 +102,19 @@ def page(
         yield page
 
 
-def test_each_form_is_in_the_tables() -> None:
+def test_each_form_is_covered() -> None:
     assert {*_THAT_MAKE_A_JOB, *((_JOB, name) for name in ("cancel", "retry", "settle")),
             (_JOBS, "cancel"), (_JOBS, "retry")} == set(FORMS)  # fmt: skip
 
 
-def test_each_form_makes_its_job(page: Page, client: FlaskClient) -> None:
+def test_each_form_submits_its_job(page: Page, client: FlaskClient) -> None:
     for sent in _THAT_MAKE_A_JOB.values():
         page.goto(sent.page)
         if sent.operation == "ensure_policy_rule_absent":
             page.locator("details.sure summary").first.click()
         for name, value in sent.fields.items():
             field = page.locator(f'form[method="post"] [name="{name}"]:not([type="hidden"])').first
-            # Whoever copies a name may copy blanks around it.
+            # A copied name may have blanks around it.
             field.select_option(value) if name == "from_snapshot" else field.fill(f" {value} ")
         page.get_by_role("button", name=sent.button, exact=True).first.click()
         page.locator("h1 .state-queued").wait_for()
@@ -123,7 +123,7 @@ def test_each_form_makes_its_job(page: Page, client: FlaskClient) -> None:
         assert (job["operation"], job["subsystem"], job["requested_by"]) == (sent.operation, "filer", "ann")
 
 
-def test_jobs_are_cancelled_and_done_again_and_settled(
+def test_forms_cancel_retry_and_settle_jobs(
     page: Page, client: FlaskClient, worker: Worker, redis_client: Redis
 ) -> None:
     page.goto(accepted(client.post("/v4/filer/volumes/j1", json={})).replace("/v4", "/console"))
@@ -140,7 +140,7 @@ def test_jobs_are_cancelled_and_done_again_and_settled(
     page.locator("h1 .state-succeeded").wait_for()
 
 
-def test_many_jobs_are_cancelled_and_done_again(page: Page, client: FlaskClient) -> None:
+def test_forms_cancel_and_retry_many_jobs(page: Page, client: FlaskClient) -> None:
     for name in ("m1", "m2"):
         accepted(client.post(f"/v4/filer/volumes/{name}", json={}))
     page.goto("/console/")

@@ -64,9 +64,7 @@ class TestJob:
         location = client.post(f"/console/jobs/{other.rpartition('/')[2]}/retry").headers["Location"]
         assert location not in (answers[0].headers["Location"], f"/console{other.removeprefix('/v4')}")
 
-    def test_only_those_who_may_are_offered_to_cancel_and_retry(
-        self, front_end: FrontEnd, client, worker, redis_client
-    ):
+    def test_cancel_and_retry_are_offered_by_role(self, front_end: FrontEnd, client, worker, redis_client):
         queued = accepted(client.post("/v4/filer/volumes/c1", json={})).rpartition("/")[2]
         failed = accepted(client.post("/v4/filer/volumes/c2", json={}))
         worker.fail(failed, "backend-error")
@@ -79,7 +77,7 @@ class TestJob:
         assert f"{failed.rpartition('/')[2]}/retry" not in user.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
         assert f"{failed.rpartition('/')[2]}/retry" in client.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
 
-    def test_what_can_no_longer_be_stopped_is_not_offered_to_be(self, client, worker, redis_client):
+    def test_cancel_is_not_offered_for_a_job_that_cannot_be_cancelled(self, client, worker, redis_client):
         path = accepted(client.post("/v4/filer/volumes/c3", json={}))
         job = path.rpartition("/")[2]
         worker.take(path)
@@ -102,7 +100,7 @@ class TestJob:
         assert client.get(path).json["state"] == "succeeded"
         assert f"{job}/settle" not in client.get(f"/console/jobs/{job}").text
 
-    def test_it_leads_to_flower_and_to_its_volume(self, redis_url, redis_client):
+    def test_a_job_links_to_flower_and_to_its_volume(self, redis_url, redis_client):
         front_end = FrontEnd(redis_url, flower_url="https://flower.example.org/f", user_groups=())
         client = front_end.client()
         job = accepted(client.post("/v4/filer/volumes/l1", json={})).rpartition("/")[2]
@@ -113,7 +111,7 @@ class TestJob:
         pages = [each.get("/console/").text for each in (client, front_end.stranger())]
         assert ['href="https://flower.example.org/f"' in page for page in pages] == [True, False]
 
-    def test_a_filter_that_is_none_is_said_at_the_field(self, client):
+    def test_an_invalid_filter_is_reported_at_the_field(self, client):
         answer = client.get("/console/jobs?created_after=yesterday")
         assert answer.status_code == 422
         assert 'id="e-created_after" class="error"' in answer.text
@@ -126,7 +124,7 @@ class TestJob:
         ("volumes/db01/snapshots", "volume-actions/roll-back/db01", "volumes/db01"),
     ],
 )
-def test_what_is_asked_for_anew_or_decided_upon_is_read_again(redis_url, redis_client, filled, listing, page, other):
+def test_pages_that_reload_or_confirm_require_a_fresh_listing(redis_url, redis_client, filled, listing, page, other):
     client = FrontEnd(redis_url, settings={"cache_fresh": 86400}, max_wait=0).client()
     key = f"sapi:listing:filer/{listing}"
     redis_client.hset(key, "as_of", int(redis_client.hget(key, "as_of")) - 30_000)
@@ -146,7 +144,7 @@ class TestManyJobs:
     def _fields(page: str) -> dict[str, str]:
         return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', unescape(page)))
 
-    def test_those_that_wait_are_cancelled_and_done_again(self, client, queued):
+    def test_queued_jobs_are_cancelled_and_retried(self, client, queued):
         listed = client.get("/console/jobs?all=true&state=queued&volume=b").text
         (form,) = re.findall(r'href="(/console/job-actions/[^"]+)"', listed)
         page = client.get(form.replace("&amp;", "&")).text
@@ -161,7 +159,7 @@ class TestManyJobs:
             assert "1 job submitted anew" in again
         assert len(client.get("/v4/jobs?volume=b").json) == 2
 
-    def test_everybodys_are_meant_where_the_page_says_so(self, client, queued, redis_client):
+    def test_jobs_of_all_users_are_cancelled_if_the_page_lists_them(self, client, queued, redis_client):
         ann, bob = key_of("basic ann"), key_of("bob")
         for key in redis_client.keys(f"sapi:index*requester:{ann}*"):
             redis_client.rename(key, key.replace(ann.encode(), bob.encode()))
@@ -170,14 +168,14 @@ class TestManyJobs:
         fields = self._fields(client.get("/console/job-actions/cancel?all=true&state=queued").text)
         assert "3 jobs cancelled" in client.post("/console/job-actions/cancel", data=fields).text
 
-    def test_all_are_meant_whichever_part_of_the_list_is_shown(self, client, queued):
+    def test_every_matching_job_is_counted_on_each_page_of_the_list(self, client, queued):
         first = client.get("/console/jobs?state=queued&limit=1").text
         second = client.get("/console/jobs", query_string=query_of(first, "next")).text
         forms = [re.findall(r'href="(/console/job-actions/[^"]+)"', each) for each in (first, second)]
         assert ["Cancel 3 jobs" in client.get(unescape(form)).text for (form,) in forms] == [True, True]
 
     @pytest.mark.parametrize(("count", "words"), [(200, "Show them"), (201, "Show the first 200")])
-    def test_so_many_are_shown_as_a_list_may_name(self, client, monkeypatch, count, words):
+    def test_the_link_to_the_changed_jobs_has_as_many_ids_as_allowed(self, client, monkeypatch, count, words):
         done = {"cancelled": [f"id{number}" for number in range(count)], "refused": []}
         answer = ApiResponse(200, Headers(), done)
         monkeypatch.setattr("api.console.bulk_actions.call", lambda *_, **__: answer)
@@ -185,14 +183,14 @@ class TestManyJobs:
         (link,) = re.findall(r'href="/console/jobs\?all=true&amp;id=([^"]+)"', page)
         assert (len(link.split(",")), words in page) == (200, True)
 
-    def test_what_came_after_the_page_is_not_meant(self, client, queued):
+    def test_jobs_submitted_after_the_page_was_shown_are_not_cancelled(self, client, queued):
         fields = self._fields(client.get("/console/job-actions/cancel?state=queued").text)
         later = accepted(client.post("/v4/filer/volumes/later"))
         client.post("/console/job-actions/cancel", data=fields)
         assert client.get(later).json["state"] == "queued"
         assert client.get(f"/v4/jobs/{queued[0]}").json["state"] == "cancelled"
 
-    def test_what_was_refused_is_named(self, front_end, client, worker, queued):
+    def test_refused_jobs_are_listed(self, front_end, client, worker, queued):
         worker.fail(f"/{queued[0]}", "worker-lost")
         page = front_end.client(Role.USER).post("/console/job-actions/retry", data={"id": queued[0]}).text
         assert "0 jobs submitted anew" in page
@@ -210,10 +208,10 @@ class TestManyJobs:
             ((Role.USER, Role.UBER_ADMIN), "all=true", False),
         ],
     )
-    def test_it_is_offered_where_it_can_be_done(self, front_end, queued, roles, query, offers):
+    def test_bulk_actions_are_offered_where_they_are_possible(self, front_end, queued, roles, query, offers):
         assert ("/console/job-actions/" in front_end.client(*roles).get(f"/console/jobs?{query}").text) is offers
 
-    def test_without_a_filter_nothing_is_done(self, client, queued):
+    def test_without_a_filter_no_job_is_changed(self, client, queued):
         answer = client.post("/console/job-actions/cancel", data={"key": "k"})
         assert answer.status_code == 422
         assert client.get(f"/v4/jobs/{queued[0]}").json["state"] == "queued"

@@ -28,7 +28,7 @@ _VALUES = {
 _CHANGE = "/console/filer/volume-actions/change/db01"
 
 
-def test_a_page_comes_again_by_itself_only_while_something_is_awaited(client: FlaskClient, worker: Worker) -> None:
+def test_a_page_reloads_itself_only_while_it_waits_for_a_job(client: FlaskClient, worker: Worker) -> None:
     path = accepted(client.post("/v4/filer/volumes/w1", json={}))
     page = f"/console/jobs/{path.rpartition('/')[2]}"
     unfinished = client.get(page).text
@@ -39,16 +39,14 @@ def test_a_page_comes_again_by_itself_only_while_something_is_awaited(client: Fl
 
 
 @pytest.mark.parametrize("page", ["volumes", "volumes/db01", "capacity", "export", "export/default", "restricted"])
-def test_a_page_that_is_being_read_is_exchanged_as_a_whole_when_it_is_there(
-    client: FlaskClient, page: str, no_wait: None
-) -> None:
+def test_a_page_that_waits_for_its_data_is_replaced_as_a_whole(client: FlaskClient, page: str, no_wait: None) -> None:
     answer = client.get(f"/console/filer/{page}")
     assert answer.status_code == 202
     assert "data-refresh data-live data-until-ready" in answer.text
     assert _WITHOUT_SCRIPT in answer.text
 
 
-def test_a_page_without_redis_is_exchanged_as_a_whole_when_it_is_back(
+def test_a_page_shown_without_redis_is_replaced_as_a_whole(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_status, "queues", Mock(side_effect=redis.ConnectionError("Connection refused.")))
@@ -57,8 +55,8 @@ def test_a_page_without_redis_is_exchanged_as_a_whole_when_it_is_back(
     assert _WITHOUT_SCRIPT in page
 
 
-def test_a_form_that_was_refused_still_knows_with_what_it_was_filled_in(client: FlaskClient, filled: str) -> None:
-    """Otherwise a field that nobody touched would take back what somebody else has changed meanwhile."""
+def test_a_refused_form_keeps_its_initial_values(client: FlaskClient, filled: str) -> None:
+    """Otherwise a field that was not edited would undo what another user has changed meanwhile."""
     untouched = {"comment": "before", "security_style": "ntfs"}
     fields = untouched | {f"was-{name}": value for name, value in untouched.items()}
     refused = client.post(_CHANGE, data=fields | {"was-size_total": "1.00 GiB", "size_total": "much"})
@@ -67,9 +65,7 @@ def test_a_form_that_was_refused_still_knows_with_what_it_was_filled_in(client: 
         assert f'name="was-{name}" value="{value}"' in refused.text
 
 
-def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(
-    front_end: FrontEnd, client: FlaskClient, filled: str
-) -> None:
+def test_a_page_that_reloads_itself_reads_from_the_cache(front_end: FrontEnd, client: FlaskClient, filled: str) -> None:
     store, below = front_end.services.redis, "/console/filer"
     job = client.get("/v4/jobs").json[0]["id"]  # type: ignore[index]
     pages = [f"{below}/{page}" for page in ("volumes", "volumes/db01", "export", "export/default")]
@@ -86,7 +82,7 @@ def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(
         assert store.get("sapi:seq") == jobs, listing
 
 
-def test_forms_that_need_a_snapshot_say_where_there_is_none(client: FlaskClient, worker: Worker, filled: str) -> None:
+def test_forms_that_need_a_snapshot_say_when_there_is_none(client: FlaskClient, worker: Worker, filled: str) -> None:
     worker.carry_out(accepted(client.post("/v4/filer/volumes/bare1", json={"size_total": 2**30})))
     worker.carry_out(accepted(client.get("/v4/filer/volumes/bare1/snapshots", headers={"Prefer": "respond-async"})))
     for action, words in (("clone", "no snapshot to clone"), ("roll-back", "no snapshot to roll back to")):
@@ -130,7 +126,7 @@ def test_every_page_of_a_storage_system_that_is_not_there_is_404(client: FlaskCl
     assert (answer.status_code, "No such subsystem" in answer.text) == (404, True)
 
 
-def test_whose_jobs_are_listed_is_chosen_without_what_belongs_to_the_other_choice(client: FlaskClient) -> None:
+def test_the_tabs_of_the_job_list_keep_the_filters_that_apply(client: FlaskClient) -> None:
     page = client.get("/console/jobs?all=true&requested_by=bob&state=failed&page_token=MTA").text
     tabs = re.findall(r'<a href="/console/jobs\?([^"]*)"[^>]*>(Yours|Everybody\'s|Batches)</a>', page)
     assert {name: dict(parse_qsl(unescape(query))) for query, name in tabs} == {
@@ -151,7 +147,7 @@ def test_whose_jobs_are_listed_is_chosen_without_what_belongs_to_the_other_choic
         ("filer/export/default", "no rule", True),
     ],
 )
-def test_an_old_copy_is_good_enough_where_no_storage_system_is_asked(
+def test_a_stale_listing_is_shown_where_no_storage_system_is_read(
     redis_url: str, redis_client: Redis, filled: str, page: str, words: str, is_update: bool
 ) -> None:
     read = {name: redis_client.hget(name, "as_of") for name in redis_client.keys("sapi:listing:*")}
@@ -164,14 +160,14 @@ def test_an_old_copy_is_good_enough_where_no_storage_system_is_asked(
     assert words.lower() in answer.text.lower()
 
 
-def test_a_number_of_a_page_alone_leads_to_no_other_rows(client: FlaskClient, filled: str) -> None:
+def test_a_page_number_without_a_token_shows_the_first_rows(client: FlaskClient, filled: str) -> None:
     rows = re.search(r"(\d+) to (\d+) of (\d+)", client.get("/console/filer/volumes?page=3").text)
     assert rows
     assert rows.groups() == ("1", rows[3], rows[3])
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "nobody may mount"), (8, ""), (9, "and 1 more")])
-def test_a_policy_shows_eight_of_its_clients(client: FlaskClient, worker: Worker, count: int, words: str) -> None:
+def test_a_policy_lists_eight_of_its_clients(client: FlaskClient, worker: Worker, count: int, words: str) -> None:
     rules = [f"10.0.0.{number}" for number in range(count)]
     worker.carry_out(accepted(client.get("/v4/filer/export", headers={"Prefer": "respond-async"})))
     worker.carry_out(accepted(client.post("/v4/filer/export/p1", json={"rules": rules})))
@@ -181,7 +177,7 @@ def test_a_policy_shows_eight_of_its_clients(client: FlaskClient, worker: Worker
     assert (" more" in row) is (count > 8)
 
 
-def test_what_may_work_in_a_moment_can_be_tried_again_where_that_is_a_page(
+def test_a_temporarily_unavailable_page_has_a_retry_link(
     client: FlaskClient, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "may work in a moment" not in client.get("/console/nowhere/volumes").text
@@ -201,16 +197,14 @@ def test_what_may_work_in_a_moment_can_be_tried_again_where_that_is_a_page(
         ("/console/filer/policy-actions/delete/default", "%2Fconsole%2F"),
     ],
 )
-def test_signing_in_leads_to_a_page_also_from_a_form_that_was_sent(
-    front_end: FrontEnd, path: str, following: str
-) -> None:
+def test_signing_in_after_a_form_leads_to_a_page(front_end: FrontEnd, path: str, following: str) -> None:
     answer = front_end.stranger().post(path, data={"name": "x"})
     assert answer.status_code == 401
     # In the frame and below the refusal.
     assert re.findall(r'href="/login\?next=([^"]*)"', answer.text) == [following] * 2
 
 
-def test_a_form_that_broke_off_is_not_acted_upon(front_end: FrontEnd, client: FlaskClient, filled: str) -> None:
+def test_a_truncated_form_changes_nothing(front_end: FrontEnd, client: FlaskClient, filled: str) -> None:
     before = front_end.services.redis.get("sapi:seq")
     forms = [rule for method, rule in PAGES if method == "POST"]
     assert len(forms) > 5
@@ -222,7 +216,7 @@ def test_a_form_that_broke_off_is_not_acted_upon(front_end: FrontEnd, client: Fl
     assert front_end.services.redis.get("sapi:seq") == before
 
 
-def test_what_is_wrong_with_bringing_a_volume_back_is_said_on_the_page(
+def test_an_error_when_reinstating_a_volume_is_shown_on_the_page(
     client: FlaskClient, filled: str, no_wait: None
 ) -> None:
     answer = client.post(f"/console/filer/restricted/{filled}", data={"junction_path": "nowhere"})
@@ -230,7 +224,7 @@ def test_what_is_wrong_with_bringing_a_volume_back_is_said_on_the_page(
     assert "<code>/junction_path</code> must begin with" in answer.text
 
 
-def test_a_volume_that_uses_most_is_not_drawn_as_a_full_one(client: FlaskClient, filled: str) -> None:
+def test_a_nearly_full_volume_is_not_drawn_as_full(client: FlaskClient, filled: str) -> None:
     largest = client.get("/console/filer/capacity").text.partition('id="largest-head"')[2]
     assert 'width="100.0" height="8"' in largest
     assert (largest.count('class="bar"') > 5, 'class="bar full"' in largest) == (True, False)
@@ -242,7 +236,7 @@ def test_a_policy_is_not_deleted_by_a_form_without_its_name(client: FlaskClient,
     assert answers == [422, 422, 303]
 
 
-def test_a_choice_offers_each_value_once(client: FlaskClient, filled: str) -> None:
+def test_a_select_field_has_each_value_once(client: FlaskClient, filled: str) -> None:
     choices = re.findall(r"<select.*?</select>", client.get(_CHANGE).text, re.DOTALL)
     assert len(choices) > 4
     for choice in choices:
@@ -250,7 +244,7 @@ def test_a_choice_offers_each_value_once(client: FlaskClient, filled: str) -> No
         assert len(values) == len(set(values)) > 1, choice
 
 
-def test_no_more_jobs_are_named_than_one_request_takes(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_job_ids_are_sent_than_one_request_allows(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.console.bulk_actions._MOST_JOBS", 2)
     for name in ("a", "b", "c"):
         accepted(client.post(f"/v4/filer/volumes/{name}"))

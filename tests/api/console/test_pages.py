@@ -35,20 +35,20 @@ def test_changes_alone_can_be_listed(client, worker, filled):
     assert "List " not in table
 
 
-def test_the_latest_changes_are_not_buried_by_reads(client, filled):
+def test_the_latest_changes_are_listed_without_reads(client, filled):
     page = client.get("/console/").text
     assert "Create lock" in page.partition('id="jobs"')[2]
     assert "List volumes" not in page.partition('id="jobs"')[2].partition("</section>")[0]
 
 
-def test_the_overview_leads_to_what_failed_within_a_day(client, filled):
+def test_the_overview_links_to_jobs_that_failed_within_a_day(client, filled):
     page = unescape(client.get("/console/").text)
     (since,) = set(re.findall(r"/console/jobs\?[^\"]*finished_after=([^\"&]+)", page))
     age = datetime.now(UTC) - datetime.fromisoformat(unquote(since))
     assert timedelta(hours=23) < age < timedelta(hours=25)
 
 
-def test_a_batch_stands_for_its_members_among_the_latest_changes(client, filled):
+def test_the_latest_changes_list_a_batch_instead_of_its_members(client, filled):
     members = [{"method": "POST", "path": f"/v4/filer/volumes/member{number}"} for number in range(10)]
     batch = accepted(client.post("/v4/batches", json={"name": "nightly", "requests": members})).rpartition("/")[2]
     page = client.get("/console/").text
@@ -57,7 +57,7 @@ def test_a_batch_stands_for_its_members_among_the_latest_changes(client, filled)
     assert "db01" in page
 
 
-def test_what_is_said_of_a_page_is_not_said_of_its_data(client, filled):
+def test_conditions_of_a_page_request_do_not_apply_to_its_data(client, filled):
     for header in (
         {"If-None-Match": "*"},
         {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
@@ -75,7 +75,7 @@ def test_what_is_said_of_a_page_is_not_said_of_its_data(client, filled):
         assert client.post("/console/filer/policy-actions/add-rule/default", **sent).status_code == 303
 
 
-def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
+def test_names_in_volume_forms_cannot_change_the_path(client, filled):
     jobs = len(client.get("/v4/jobs").json)
     for action in ("snapshot", "delete-snapshot", "clone", "lock", "unlock"):
         for name in ("", "x/../y", "a/locks/b"):
@@ -85,7 +85,7 @@ def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
     assert len(client.get("/v4/jobs").json) == jobs
 
 
-def test_a_row_says_of_a_job_what_its_page_does_not(client, filled):
+def test_a_row_of_the_job_list_omits_the_object_of_the_page(client, filled):
     def targets(path: str) -> list[str]:
         return re.findall(r'<td class="break minor">([^<]*)</td>', client.get(path).text)
 
@@ -98,7 +98,7 @@ def test_a_row_says_of_a_job_what_its_page_does_not(client, filled):
     assert ["requested_by=ann" in table for table in tables] == [False, True]
 
 
-def test_without_redis_the_overview_says_so_and_looks_again(client, monkeypatch):
+def test_without_redis_the_overview_says_so_and_reloads(client, monkeypatch):
     monkeypatch.setattr(service_status, "queues", Mock(side_effect=redis.ConnectionError("Connection refused.")))
     answer = client.get("/console/")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
@@ -119,7 +119,7 @@ def test_a_worker_that_drains_is_named(front_end, client):
 
 @pytest.mark.parametrize("form", ["new-volume", "new-policy"])
 @pytest.mark.parametrize("name", ["", "db1/snapshots/s1", "p1/rule/h1"])
-def test_a_name_that_would_be_another_address_is_refused(client, form, name):
+def test_a_name_with_path_segments_is_refused(client, form, name):
     answer = client.post(f"/console/filer/{form}", data={"name": name})
     assert answer.status_code == 422
     assert ("must be a name" if name else "must be given") in answer.text

@@ -23,7 +23,7 @@ def test_every_route_is_in_the_table(front_end: FrontEnd) -> None:
 
 
 @pytest.mark.parametrize("roles", _CALLERS, ids=lambda roles: "+".join(roles) or "nobody")
-def test_each_page_asks_for_its_role(front_end: FrontEnd, filled: str, roles: tuple[Role, ...]) -> None:
+def test_each_page_requires_its_role(front_end: FrontEnd, filled: str, roles: tuple[Role, ...]) -> None:
     caller = front_end.client(*roles) if roles else front_end.stranger()
     for (method, rule), access in PAGES.items():
         path = re.sub(r"<([^>]+)>", lambda match: _VALUES[match[1]], rule)
@@ -38,7 +38,7 @@ def test_each_page_asks_for_its_role(front_end: FrontEnd, filled: str, roles: tu
 
 
 @pytest.mark.parametrize("roles", _CALLERS[1:], ids="+".join)
-def test_what_one_may_not_do_is_absent(front_end: FrontEnd, filled: str, roles: tuple[Role, ...]) -> None:
+def test_actions_without_the_role_are_not_offered(front_end: FrontEnd, filled: str, roles: tuple[Role, ...]) -> None:
     page = front_end.client(*roles).get(f"/console/filer/volumes/{filled}").text
     linked = set(re.findall(r"/volume-actions/([a-z-]+)/", page))
     offered = {name for name, role in ACTION_ROLES.items() if role in roles} - {"lock"}
@@ -67,7 +67,7 @@ def test_a_browser_that_asks_for_jobs_learns_how_to_sign_in(front_end: FrontEnd,
     assert "<h1>Not signed in</h1>" in answer.text
 
 
-def test_somebody_elses_job_is_as_if_there_were_none(front_end: FrontEnd, client, redis_client) -> None:
+def test_the_job_of_another_user_is_not_found(front_end: FrontEnd, client, redis_client) -> None:
     job = accepted(client.post("/v4/filer/volumes/secret1", json={})).rpartition("/")[2]
     redis_client.hset(f"sapi:job:{job}", mapping={"requester": "somebody-else", "requester_key": "x"})
     user = front_end.client(Role.USER)
@@ -85,7 +85,7 @@ def test_somebody_elses_job_is_as_if_there_were_none(front_end: FrontEnd, client
     [((Role.USER,), False), ((Role.USER, Role.ADMIN), True), ((Role.USER, Role.UBER_ADMIN), True)],
     ids=["USER", "ADMIN", "UBER_ADMIN"],
 )
-def test_the_latest_changes_are_ones_own_or_everybodys(
+def test_the_latest_changes_are_own_or_all_by_role(
     front_end: FrontEnd, client, redis_client, roles: tuple[Role, ...], sees_others: bool
 ) -> None:
     others = accepted(client.post("/v4/filer/volumes/other1", json={})).rpartition("/")[2]

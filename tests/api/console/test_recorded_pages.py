@@ -127,7 +127,7 @@ def _changes(other: str, whole: str, page: str) -> str:
         (JobSchema(), job()), (JobSchema(), queued(1, "retrying", 7)),
     ],
 )  # fmt: skip
-def test_documents_are_as_the_api_promises(schema: Schema, document: dict[str, Any]) -> None:
+def test_documents_match_the_schemas_of_the_api(schema: Schema, document: dict[str, Any]) -> None:
     assert schema.validate(document) == {}
     # These are there for some jobs and problems only.
     rare = {"children", "trace_id", "instance", "errors", "backend_error", "limit"}
@@ -136,7 +136,7 @@ def test_documents_are_as_the_api_promises(schema: Schema, document: dict[str, A
 
 @pytest.mark.usefixtures("_at_one_moment")
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_as_recorded(
+def test_the_page_is_as_recorded(
     name: str, front_end: FrontEnd, open_front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
@@ -155,7 +155,7 @@ def test_it_is_as_recorded(
     assert _written(name, page) == _recorded(name)
 
 
-def test_the_api_is_asked_by_whoever_asks_for_the_page_and_not_as_they_ask_for_it(
+def test_calls_of_the_api_have_the_credentials_but_not_the_conditions_of_the_request(
     front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = AnsweringApi(CASES["volume"].answers)

@@ -16,12 +16,12 @@ _VOLUMES = "/console/filer/volumes"
 class TestRollBack:
     _FORM = "/console/filer/volume-actions/roll-back/db01"
 
-    def test_one_chooses_a_snapshot_first(self, client, filled):
+    def test_a_snapshot_is_chosen_first(self, client, filled):
         page = client.get(self._FORM).text
         assert f'href="{self._FORM}?from_snapshot=first"' in page
         assert '<form class="form' not in page
 
-    def test_a_snapshot_that_was_not_named_stops_it(self, client, worker, filled):
+    def test_a_later_snapshot_that_was_not_listed_stops_the_roll_back(self, client, worker, filled):
         fields: dict[str, Any] = {"from_snapshot": "first", "later": "second", "confirm": "db01"}
         worker.carry_out(accepted(client.post("/v4/filer/volumes/db01/snapshots/third", json={})))
         refused = client.post(self._FORM, data=fields)
@@ -30,7 +30,7 @@ class TestRollBack:
         assert "third" in refused.text
         assert client.post(self._FORM, data=fields | {"later": "second third"}).status_code == 303
 
-    def test_while_snapshots_are_not_known_nothing_is_said_of_them(self, client, front_end, filled, no_wait):
+    def test_later_snapshots_are_not_listed_while_they_are_unknown(self, client, front_end, filled, no_wait):
         front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*snapshots*"))
         answer = client.get(f"{self._FORM}?from_snapshot=first")
         assert answer.status_code == 202
@@ -74,7 +74,7 @@ def test_locks_and_snapshots_are_removed_by_forms(client, filled):
 
 
 class TestFormsOfVolumes:
-    """What forms send, where a mistake would be felt on the filer."""
+    """What forms send, where an error would change the filer."""
 
     @staticmethod
     def _job(client: Any, answer: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class TestFormsOfVolumes:
 
     @pytest.mark.parametrize("typed", ["", "db02"])
     @pytest.mark.parametrize("action", ["restrict", "roll-back"])
-    def test_what_takes_something_away_is_confirmed(self, client, filled, action, typed):
+    def test_forms_that_remove_something_ask_for_confirmation(self, client, filled, action, typed):
         fields = {"from_snapshot": "first", "later": "second", "confirm": typed}
         answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
         assert answer.status_code == 422
@@ -155,7 +155,7 @@ class TestFormsOfVolumes:
         ],
     )
     def test_a_form_that_was_refused_is_still_the_same_request(self, client, filled, path, fields):
-        """It may have been accepted all the same, where Redis went away meanwhile."""
+        """It may have been accepted, if Redis became unavailable meanwhile."""
         page = client.post(f"/console/filer/{path}", data=fields | {"key": "k1"})
         assert page.status_code == 422
         assert 'name="key" value="k1"' in page.text
@@ -181,21 +181,21 @@ class TestFormsOfVolumes:
             ("restrict", {"confirm": "db01"}, {"volume": "db01"}),
         ],
     )
-    def test_it_asks_for_what_was_filled_in(self, client, filled, action, fields, request_):
+    def test_a_form_submits_the_request_of_its_fields(self, client, filled, action, fields, request_):
         answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
         assert self._job(client, answer)["request"] == request_
 
-    def test_a_volume_comes_back_where_it_is_wanted(self, client, worker, filled):
+    def test_a_volume_is_reinstated_at_the_given_path(self, client, worker, filled):
         worker.carry_out(accepted(client.delete("/v4/filer/volumes/db01")))
         answer = client.post("/console/filer/restricted/db01", data={"junction_path": "/again"})
         assert self._job(client, answer)["request"] == {"volume": "db01", "junction_path": "/again"}
 
-    def test_it_takes_the_role_of_the_action(self, front_end, filled):
+    def test_each_form_requires_the_role_of_its_action(self, front_end, filled):
         for action, role in (("restrict", Role.ADMIN), ("change", Role.ADMIN), ("snapshot", Role.UBER_ADMIN)):
             client, path = front_end.client(Role.USER, role), f"/console/filer/volume-actions/{action}/db01"
             assert (client.get(path).status_code, client.post(path, data={}).status_code) == (403, 403), action
 
-    def test_a_text_that_begins_like_a_formula_is_none_in_a_table(self, client, worker, filled):
+    def test_a_text_that_starts_like_a_formula_is_escaped_in_csv(self, client, worker, filled):
         for text in ("=1+1", "+1", "-1", "@x"):
             worker.carry_out(accepted(client.patch("/v4/filer/volumes/db01", json={"comment": text})))
             lines = client.get(f"{_VOLUMES}.csv?q=db01&columns=comment").text.splitlines()

@@ -34,12 +34,12 @@ class TestVolumes:
         assert _names(page)[-1] > _names(second)[0]
         assert "5 to 8 of" in second
 
-    def test_a_heading_sorts_and_a_second_click_turns_it_round(self, client, filled):
+    def test_a_heading_sorts_and_a_second_click_reverses_the_order(self, client, filled):
         first = _names(client.get(f"{_VOLUMES}?sort=name").text)
         page = client.get(f"{_VOLUMES}?sort=-name").text
         assert _names(page) == first[::-1]
         assert 'aria-sort="descending"' in page
-        # Rows in another order are shown from the first on.
+        # Rows in another order begin with the first page.
         links = re.findall(r'<th scope="col"[^>]*><a href="\?([^"]*)"', client.get(f"{_VOLUMES}?page=2&rows=50").text)
         assert len(links) > 5
         assert [set(parse_qs(unescape(link))) for link in links] == [{"rows", "sort"}] * len(links)
@@ -48,14 +48,14 @@ class TestVolumes:
         page = client.get(f"{_VOLUMES}?filter=name%3Ddb*%26size_total%3D%3E5").text
         assert _names(page) == ["db01"]
 
-    def test_what_a_link_filters_by_stands_in_the_field(self, client, filled):
+    def test_the_filter_of_a_link_is_in_the_filter_field(self, client, filled):
         page = client.get(f"{_VOLUMES}?state=online&name=db01").text
         assert 'name="filter" value="state=online&amp;name=db01"' in page
         # As it may be sent again: neither a second condition nor another value.
         assert 'value="comment=50%25%26more"' in client.get(_VOLUMES, query_string={"comment": "50%&more"}).text
 
     @pytest.mark.parametrize("text", ["nonsense", "no_such_field=1", "size_used=>x", "="])
-    def test_a_filter_that_is_none_is_said_at_the_field(self, client, filled, text):
+    def test_an_invalid_filter_is_reported_at_the_field(self, client, filled, text):
         answer = client.get(_VOLUMES, query_string={"filter": text})
         assert answer.status_code == 422
         hint = re.search(r'id="filter-hint" class="error">([^<]+)<', answer.text)
@@ -73,7 +73,7 @@ class TestVolumes:
         assert set(client.get(nothing).text.strip().split(",")) == set(client.get(f"{_VOLUMES}.json").json[0])
         assert client.get(f"{_VOLUMES}.json?q=db01&columns=name").json == [{"name": "db01"}]
 
-    def test_half_a_table_does_not_look_like_a_whole_one(self, client, filled, monkeypatch):
+    def test_an_incomplete_download_is_not_served_as_complete(self, client, filled, monkeypatch):
         from api.console import api_client, volume_table
 
         monkeypatch.setattr(volume_table, "_DOWNLOAD_ROWS", 4)
@@ -89,9 +89,7 @@ class TestVolumes:
         with pytest.raises(Problem, match="downloaded"):
             assert client.get(f"{_VOLUMES}.json").data
 
-    def test_a_page_asks_the_storage_system_unless_it_brings_itself_up_to_date(
-        self, front_end, client, filled, no_wait
-    ):
+    def test_a_page_reads_from_the_storage_system_unless_it_reloads_itself(self, front_end, client, filled, no_wait):
         def reads() -> int:
             return len(client.get("/v4/jobs?operation=list_volumes").json)
 
@@ -104,7 +102,7 @@ class TestVolumes:
 
 
 class TestCapacity:
-    def test_it_is_added_up_again_only_when_the_listing_has_changed(self, client, worker, filled, monkeypatch):
+    def test_capacity_is_computed_again_only_when_the_listing_has_changed(self, client, worker, filled, monkeypatch):
         from api.console.capacity import Capacity
 
         counted: list[int] = []
@@ -121,7 +119,7 @@ class TestCapacity:
         worker.carry_out(accepted(client.post("/v4/filer/volumes/more1", json={"size_total": 2**30})))
         assert "14 volumes" in client.get("/console/filer/capacity").text
 
-    def test_volumes_of_an_unknown_aggregate_are_led_to(self, client, filled, monkeypatch):
+    def test_volumes_of_an_unknown_aggregate_are_linked(self, client, filled, monkeypatch):
         from api.console.capacity import Capacity
 
         original = Capacity.of

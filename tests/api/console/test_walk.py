@@ -104,7 +104,7 @@ def _front_of(roles: tuple[Role, ...], front_end: FrontEnd, open_front_end: Fron
 
 
 @pytest.mark.parametrize("roles", _CALLERS, ids=_name_of)
-def test_links_lead_where_one_may_go_and_nowhere_else(
+def test_pages_link_only_to_what_the_role_allows(
     front_end: FrontEnd, open_front_end: FrontEnd, full: str, roles: tuple[Role, ...], request: pytest.FixtureRequest
 ) -> None:
     _, client = _front_of(roles, front_end, open_front_end)
@@ -142,7 +142,7 @@ class View(NamedTuple):
 
 
 #: By caller: two that differ in everything; together they have every pair of width, scheme and script.
-#: Whoever has every role sees each page in both, the others each page in one.
+#: Users with every role see each page in both, the others each page in one.
 _VIEWS = {
     (): (View(390, "dark", script=False), View(1280, "light", script=True)),
     (Role.USER,): (View(390, "light", script=False), View(1280, "dark", script=True)),

@@ -1,4 +1,4 @@
-"""What the API would answer: documents in which each field has a value of its own, at one moment that never passes."""
+"""Responses of the API: documents in which each field has a value of its own, at one fixed time."""
 
 from __future__ import annotations
 
