@@ -33,12 +33,12 @@ class TestMany:
             (CancelResult.GONE, "job-expired"),
         ],
     )
-    def test_one_that_cannot_be_cancelled_is_refused(self, client, queued, monkeypatch, result, code):
+    def test_a_job_that_cannot_be_cancelled_is_refused(self, client, queued, monkeypatch, result, code):
         monkeypatch.setattr(Jobs, "cancel", lambda *_: result)
         refused = [{"id": queued.rpartition("/")[2], "code": code}]
         assert client.post("/v4/jobs/cancel", json={"state": ["queued"]}).json == {"cancelled": [], "refused": refused}
 
-    def test_what_the_filter_names_is_cancelled(self, client, worker, ids):
+    def test_matching_jobs_are_cancelled(self, client, worker, ids):
         worker.carry_out(f"/v4/jobs/{ids[2]}")
         answer = client.post("/v4/jobs/cancel", json={"operation": ["delete_policy", "create_volume"]}).json
         assert answer == {
@@ -50,11 +50,11 @@ class TestMany:
         assert again["cancelled"] == []
         assert [refusal["code"] for refusal in again["refused"]] == ["job-not-cancellable"] * 3
 
-    def test_what_the_filter_does_not_name_goes_on(self, client, ids):
+    def test_other_jobs_are_not_cancelled(self, client, ids):
         assert client.post("/v4/jobs/cancel", json={"volume": "b", "state": ["queued"]}).json["cancelled"] == [ids[1]]
         assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in (ids[0], ids[2])] == ["queued"] * 2
 
-    def test_of_more_than_are_taken_the_unfinished_come_first(self, client, ids, monkeypatch):
+    def test_beyond_the_limit_unfinished_jobs_come_first(self, client, ids, monkeypatch):
         for job_id in ids[:2]:
             client.post(f"/v4/jobs/{job_id}/cancel")
         monkeypatch.setattr(bulk, "MOST_JOBS", 2)
@@ -67,31 +67,31 @@ class TestMany:
         answer = client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json
         assert (len(answer["cancelled"]), answer["refused"]) == (1, [])
 
-    def test_one_that_runs_is_asked_to_stop(self, client, worker, queued):
+    def test_a_running_job_is_requested_to_stop(self, client, worker, queued):
         worker.take(queued)
         answer = client.post("/v4/jobs/cancel", json={"state": ["running"]}).json
         assert answer == {"cancelled": [queued.rpartition("/")[2]], "refused": []}
         assert client.get(queued).json["state"] == "cancelling"
 
-    def test_a_state_is_a_filter_of_its_own(self, client, ids):
+    def test_a_state_alone_is_a_sufficient_filter(self, client, ids):
         for states in (["running", "failed"], ["running"], ["failed"]):
             answer = client.post("/v4/jobs/cancel", json={"state": states}).json
             assert answer == {"cancelled": [], "refused": []}
 
-    def test_ones_own_are_cancelled_without_a_higher_role(self, front_end, redis_client, ids):
+    def test_own_jobs_are_cancelled_without_a_higher_role(self, front_end, redis_client, ids):
         answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
         assert answer == {"cancelled": [ids[0]], "refused": []}
         front_end.client(Role.ADMIN).post(f"/v4/jobs/{ids[1]}/cancel")
         names = [redis_client.hget(f"sapi:job:{job_id}", "cancelled_by") for job_id in ids]
         assert names == [b"ann", b"ann", None]
 
-    def test_one_that_cannot_be_done_again_is_refused_with_the_reason(self, client, ids):
+    def test_a_job_that_cannot_be_retried_is_refused_with_the_reason(self, client, ids):
         client.post("/v4/filer/volumes/x", headers={"Idempotency-Key": f"again {ids[0]}"})
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         answer = client.post("/v4/jobs/retry", json={"id": ids[0]}, headers={"Idempotency-Key": "again"}).json
         assert answer == {"retried": [], "refused": [{"id": ids[0], "code": "idempotency-key-reused"}]}
 
-    def test_failed_and_cancelled_jobs_are_done_again(self, client, worker, ids):
+    def test_failed_and_cancelled_jobs_are_retried(self, client, worker, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         worker.carry_out(f"/v4/jobs/{ids[1]}")
         answer = client.post("/v4/jobs/retry", json={"subsystem": "filer"}).json
@@ -106,7 +106,7 @@ class TestMany:
         answer = client.post("/v4/jobs/retry", json={"id": ids[2]}).json
         assert (len(answer["retried"]), answer["refused"]) == (1, [])
 
-    def test_the_same_key_makes_no_second_ones(self, client, redis_client, ids):
+    def test_a_repeated_idempotency_key_makes_no_new_jobs(self, client, redis_client, ids):
         for job_id in ids:
             client.post(f"/v4/jobs/{job_id}/cancel")
         body, headers = {"id": ids}, {"Idempotency-Key": "again"}
@@ -118,7 +118,7 @@ class TestMany:
         # They are known for a day from their first use.
         assert max(redis_client.pttl(key) for key in keys) <= 60_000
 
-    def test_the_same_key_means_the_same_jobs(self, client, ids):
+    def test_a_repeated_idempotency_key_selects_the_same_jobs(self, client, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         body, headers = {"id": ids}, {"Idempotency-Key": "again"}
         first = client.post("/v4/jobs/retry", json=body, headers=headers).json
@@ -128,14 +128,14 @@ class TestMany:
         for path, other in (("jobs/retry", {"id": ids[:2]}), ("filer/volumes/a", {})):
             problem(client.post(f"/v4/{path}", json=other, headers=headers), 422, "idempotency-key-reused")
 
-    def test_without_a_key_each_request_chooses_anew(self, client, ids):
+    def test_without_a_key_each_request_selects_jobs_again(self, client, ids):
         for job_id in ids:
             client.post(f"/v4/jobs/{job_id}/cancel")
         answers = [client.post("/v4/jobs/retry", json={"id": chosen}).json for chosen in (ids[:1], ids[:1], ids[1:])]
         assert [(len(answer["retried"]), answer["refused"]) for answer in answers] == [(1, []), (1, []), (2, [])]
 
     @pytest.mark.parametrize("made", [0, 1])
-    def test_an_answer_without_redis_says_whether_some_may_be_accepted(self, client, ids, monkeypatch, made):
+    def test_an_error_of_redis_says_whether_jobs_may_have_been_accepted(self, client, ids, monkeypatch, made):
         for job_id in ids:
             client.post(f"/v4/jobs/{job_id}/cancel")
         accept, requests = Jobs.accept, list[NewJob]()
@@ -150,7 +150,7 @@ class TestMany:
         answer = problem(client.post("/v4/jobs/retry", json={"id": ids}), 503, "queue-unavailable")
         assert (answer["retryable"], "may have been accepted" in answer["detail"]) == (made == 0, made == 1)
 
-    def test_one_whose_record_is_gone_cannot_be_done_again(self, client, redis_client, ids):
+    def test_a_job_without_a_record_cannot_be_retried(self, client, redis_client, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         answers = []
         for _ in range(2):
@@ -159,7 +159,7 @@ class TestMany:
             redis_client.delete(f"sapi:job:{ids[0]}")
         assert answers == [(1, []), (0, [{"id": ids[0], "code": "job-expired"}])]
 
-    def test_one_that_ended_and_is_gone_meanwhile_cannot_be_cancelled(self, client, redis_client, monkeypatch, queued):
+    def test_a_job_that_has_expired_meanwhile_cannot_be_cancelled(self, client, redis_client, monkeypatch, queued):
         def end(_jobs, job_id, _name):
             redis_client.delete(f"sapi:job:{job_id}")
             return CancelResult.TOO_LATE
@@ -169,26 +169,26 @@ class TestMany:
         assert answer["refused"] == [{"id": queued.rpartition("/")[2], "code": "job-not-cancellable"}]
 
     @pytest.mark.parametrize("action", ["cancel", "retry"])
-    def test_a_filter_is_needed(self, client, action):
+    def test_a_filter_is_required(self, client, action):
         for body in ({}, {"all": True}):
             assert pointers(problem(client.post(f"/v4/jobs/{action}", json=body), 422, "validation-failed")) == [""]
 
-    def test_what_is_wrong_is_named(self, client):
+    def test_invalid_fields_are_reported(self, client):
         document = problem(client.post("/v4/jobs/cancel", json={"state": "odd", "colour": 1}), 422, "validation-failed")
         assert sorted(pointers(document)) == ["/colour", "/state"]
 
-    def test_to_do_it_again_takes_the_role(self, front_end, client, worker, failed):
+    def test_retry_requires_the_role_of_the_operation(self, front_end, client, worker, failed):
         job_id = failed.rpartition("/")[2]
         answer = front_end.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
         assert answer == {"retried": [], "refused": [{"id": job_id, "code": "missing-role"}]}
 
-    def test_those_of_others_are_done_again_with_the_role_alone(self, front_end, client, redis_client, ids):
+    def test_jobs_of_others_are_retried_with_the_role_of_the_operation(self, front_end, client, redis_client, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         redis_client.hset(f"sapi:job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"})
         answer = front_end.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": ids[0], "all": True}).json
         assert (len(answer["retried"]), answer["refused"]) == (1, [])
 
-    def test_others_are_stopped_only_with_the_highest_role(self, front_end, redis_client, ids):
+    def test_jobs_of_others_are_cancelled_with_uber_admin_only(self, front_end, redis_client, ids):
         redis_client.hset(
             f"{front_end.settings.key_prefix}job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"}
         )
@@ -197,11 +197,11 @@ class TestMany:
         assert answer["refused"] == [{"id": ids[0], "code": "missing-role"}]
         assert front_end.client(Role.UBER_ADMIN).post("/v4/jobs/cancel", json=body).json["cancelled"] == [ids[0]]
 
-    def test_strangers_may_not(self, front_end):
+    def test_anonymous_requests_are_refused(self, front_end):
         problem(front_end.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")
 
 
-def test_a_view_whose_arguments_no_driver_takes_makes_no_job(front_end: FrontEnd, redis_client: Redis):
+def test_a_view_with_wrong_arguments_makes_no_job(front_end: FrontEnd, redis_client: Redis):
     for arguments in ({"volume": "v"}, {"volume": "v", "name": "s", "size": 1}):
         with front_end.app().test_request_context("/", method="POST"), pytest.raises(TypeError):
             submit(CREATE_SNAPSHOT, "filer", arguments)

@@ -24,13 +24,13 @@ def _send(front_end: FrontEnd, url: str, method: str = "POST") -> Any:
     return front_end.client().open(_VOLUME, method=method, json={"size_total": 10**9}, headers={"Callback-URL": url})
 
 
-def test_the_job_of_a_change_has_it(front_end: FrontEnd, redis_client: Redis):
+def test_the_callback_is_stored_with_the_job(front_end: FrontEnd, redis_client: Redis):
     job_id = accepted(_send(front_end, f" {_URL} ")).rpartition("/")[2]
     assert redis_client.hget(f"sapi:job:{job_id}", "callback") == _URL.encode()
 
 
 @pytest.mark.parametrize("path", [_VOLUME, "/v4/batches"])
-def test_with_another_receiver_it_is_another_request(front_end: FrontEnd, path: str):
+def test_another_callback_url_makes_another_request(front_end: FrontEnd, path: str):
     """A replay notifies nobody: its receiver would wait for ever."""
     client = front_end.client()
     body = {"requests": [{"method": "DELETE", "path": _VOLUME}]} if path != _VOLUME else {}
@@ -54,24 +54,24 @@ def test_with_another_receiver_it_is_another_request(front_end: FrontEnd, path: 
         ("", ""),
     ],
 )
-def test_no_other_place_is_notified(front_end: FrontEnd, redis_client: Redis, url: str, words: str):
+def test_other_callback_urls_are_refused(front_end: FrontEnd, redis_client: Redis, url: str, words: str):
     _refused(_send(front_end, url), words)
     assert redis_client.keys("sapi:job:*") == []
 
 
-def test_where_nobody_sends_callbacks_it_is_refused(front_end: FrontEnd, redis_client: Redis):
+def test_without_a_webhook_process_a_callback_is_refused(front_end: FrontEnd, redis_client: Redis):
     redis_client.delete("sapi:webhook_callbacks")
     _refused(_send(front_end, _URL), "SAPI_CALLBACK_SECRET")
     assert redis_client.keys("sapi:job:*") == []
 
 
-def test_a_read_has_none(front_end: FrontEnd, redis_client: Redis):
+def test_a_read_cannot_have_a_callback(front_end: FrontEnd, redis_client: Redis):
     answer = front_end.client().get(_VOLUME, headers={"Callback-URL": _URL, "Prefer": "respond-async"})
     _refused(answer, "changes only")
     assert redis_client.keys("sapi:job:*") == []
 
 
-def test_nor_has_one_that_is_done_again(front_end: FrontEnd, redis_client: Redis):
+def test_a_retried_read_cannot_have_a_callback(front_end: FrontEnd, redis_client: Redis):
     client = front_end.client()
     job_path = accepted(client.get(_VOLUME, headers={"Prefer": "respond-async"}))
     assert client.post(f"{job_path}/cancel").status_code == 200

@@ -21,7 +21,7 @@ def _sent(client: Any, key: str, *, method: str = "POST", path: str = URL, **opt
 
 
 @pytest.mark.parametrize("key", ["k", '"', '"k', "a b", "x" * 255, f'"{"x" * 255}"'])
-def test_a_key(client, key):
+def test_a_repeated_key_returns_the_first_job(client, key):
     first, again = _sent(client, key), _sent(client, key)
     assert "Idempotency-Replayed" not in first.headers
     assert (again.headers["Idempotency-Replayed"], accepted(again)) == ("true", accepted(first))
@@ -36,7 +36,7 @@ def test_a_result_that_is_too_large_for_its_job_answers_a_request_that_is_sent_a
     assert answer.json["rules"] == rules
 
 
-def test_a_key_that_outlives_the_result_of_its_job(client, worker, front_end):
+def test_a_repeated_key_after_the_result_has_expired(client, worker, front_end):
     headers = {"Idempotency-Key": "k", "Prefer": "wait=5"}
     job_path = accepted(_sent(client, "k"))
     worker.carry_out(job_path)
@@ -48,16 +48,16 @@ def test_a_key_that_outlives_the_result_of_its_job(client, worker, front_end):
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, f'"{"x" * 256}"', "a\tb"])
-def test_no_key(client, key):
+def test_an_invalid_key_is_refused(client, key):
     problem(_sent(client, key), 400, "invalid-request")
     assert client.get("/v4/jobs").json == []
 
 
-def test_in_quotation_marks_it_is_the_same(client):
+def test_a_quoted_key_is_the_same_key(client):
     assert accepted(_sent(client, '"k"')) == accepted(_sent(client, "k"))
 
 
-def test_the_form_of_the_body_does_not_count(client):
+def test_the_formatting_of_the_body_does_not_matter(client):
     first = accepted(_sent(client, "k"))
     body = b'{ "size_total": 1000000000, "comment": "for tests" }'
     assert accepted(_sent(client, "k", data=body, content_type="application/json")) == first
@@ -94,7 +94,7 @@ def test_another_request_is_refused(client, other):
     ],
     ids=["change", "batch", "many"],
 )
-def test_every_user_has_keys_of_their_own(front_end, client, path, body, other):
+def test_keys_of_different_users_are_independent(front_end, client, path, body, other):
     developer = front_end.app().test_client()
     developer.get("/login")
     for user, sent in ((client, body), (developer, other)):
@@ -104,13 +104,13 @@ def test_every_user_has_keys_of_their_own(front_end, client, path, body, other):
     problem(_sent(client, "k", path=path, json=other), 422, "idempotency-key-reused")
 
 
-def test_once_the_job_has_ended_the_answer_is_its_end_for_those_who_wait(client, worker, monkeypatch):
+def test_a_repeated_request_that_waits_gets_the_result_of_an_ended_job(client, worker, monkeypatch):
     path = accepted(_sent(client, "k"))
     worker.carry_out(path)
     again = _sent(client, "k")
     assert (accepted(again), again.headers["Idempotency-Replayed"]) == (path, "true")
     assert "Preference-Applied" not in again.headers
-    # The worker's reply has been taken: whoever waited for that would wait in vain.
+    # The worker's reply has been consumed: a request that waited for it would wait in vain.
     monkeypatch.delattr(ReplyQueue, "wait")
     for wait in ("wait=0", "wait=20"):
         ended = client.post(URL, json=CREATION, headers={"Idempotency-Key": "k", "Prefer": wait})
@@ -118,20 +118,20 @@ def test_once_the_job_has_ended_the_answer_is_its_end_for_those_who_wait(client,
         assert (ended.headers["Idempotency-Replayed"], ended.headers["Preference-Applied"]) == ("true", wait)
 
 
-def test_a_job_that_is_kept_no_longer(client, redis_client):
+def test_a_repeated_key_after_the_job_has_expired(client, redis_client):
     path = accepted(_sent(client, "k"))
     redis_client.delete(f"sapi:job:{path.rpartition('/')[2]}")
     problem(_sent(client, "k"), 410, "job-expired")
 
 
-def test_a_job_that_is_done_again_has_its_key(client):
+def test_a_retried_job_has_its_key(client):
     path = accepted(client.post(URL, json=CREATION))
     client.post(f"{path}/cancel")
     key = {"Idempotency-Key": uuid.uuid4().hex}
     assert len({accepted(client.post(f"{path}/retry", headers=key)) for _ in range(2)}) == 1
 
 
-def test_a_read_has_no_key(client):
+def test_a_read_ignores_the_key(client):
     headers = {"Cache-Control": "no-cache", "Prefer": "respond-async"}
     reads = [client.get("/v4/filer/volumes", headers=headers | {"Idempotency-Key": key}) for key in ("k", "")]
     assert [("Idempotency-Replayed" in read.headers, bool(accepted(read))) for read in reads] == [(False, True)] * 2
@@ -140,7 +140,7 @@ def test_a_read_has_no_key(client):
 
 
 @pytest.mark.parametrize("body", [["rules"], {"rules": 5}, {"rules": "host"}, {"rules": ["host", 5]}])
-def test_whatever_is_called_rules_is_part_of_the_request(front_end, body):
+def test_a_field_named_rules_is_part_of_the_request_hash(front_end, body):
     """Below `/v3` unknown fields are ignored, whatever they hold."""
     with front_end.app().test_request_context(URL, method="POST", json=body):
         first = request_hash()

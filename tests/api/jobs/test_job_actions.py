@@ -16,7 +16,7 @@ class TestCancel:
         response = client.post(f"{queued}/cancel")
         assert (response.status_code, response.json["state"]) == (200, "cancelled")
 
-    def test_a_running_job_is_asked_to_stop(self, client, worker, queued):
+    def test_a_running_job_is_requested_to_stop(self, client, worker, queued):
         worker.take(queued)
         response = client.post(f"{queued}/cancel")
         assert (response.status_code, response.json["state"]) == (202, "cancelling")
@@ -24,16 +24,16 @@ class TestCancel:
     def test_a_finished_job_cannot_be_cancelled(self, client, succeeded):
         problem(client.post(f"{succeeded}/cancel"), 409, "job-not-cancellable")
 
-    def test_a_read_that_others_wait_for_cannot(self, client):
+    def test_a_shared_read_cannot_be_cancelled(self, client):
         headers = {"Prefer": "respond-async"}
         path = accepted(client.get("/v4/filer/volumes", headers=headers))
         assert accepted(client.get("/v4/filer/volumes", headers=headers)) == path
         problem(client.post(f"{path}/cancel"), 409, "job-shared")
 
-    def test_strangers_may_not(self, front_end, queued):
+    def test_anonymous_requests_are_refused(self, front_end, queued):
         problem(front_end.stranger().post(f"{queued}/cancel"), 401, "unauthenticated")
 
-    def test_a_job_of_nobody_asks_for_the_highest_role(self, front_end, redis_client, queued):
+    def test_cancelling_a_job_of_another_user_requires_uber_admin(self, front_end, redis_client, queued):
         redis_client.hset(
             f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}",
             mapping={"requester": "bob", "requester_key": "bob"},
@@ -44,7 +44,7 @@ class TestCancel:
 
 class TestRetry:
     @pytest.mark.parametrize("action", ["cancel", "retry"])
-    def test_fields_are_refused_and_nothing_happens(self, client, queued, failed, action):
+    def test_a_body_with_fields_is_refused(self, client, queued, failed, action):
         path = queued if action == "cancel" else failed
         before = client.get(path).json["state"]
         document = problem(client.post(f"{path}/{action}", json={"force": True}), 422, "validation-failed")
@@ -52,12 +52,12 @@ class TestRetry:
         assert client.get(path).json["state"] == before
         assert len(client.get("/v4/jobs?operation=restrict_volume").json) == 1
 
-    def test_a_failed_job_is_done_again_by_a_new_one(self, client, failed):
+    def test_a_failed_job_is_retried_as_a_new_job(self, client, failed):
         again = client.get(accepted(client.post(f"{failed}/retry"))).json
         assert again["retry_of"] == failed.rpartition("/")[2]
         assert again["operation"] == "restrict_volume"
 
-    def test_of_a_volume_named_by_its_path_it_is_the_same_request(self, client):
+    def test_a_retry_by_path_is_the_same_request(self, client):
         body = {"name": "v", "comment": "x"}
         path = accepted(client.post("/v4/filer/volumes/:/somewhere", json=body))
         client.post(f"{path}/cancel")
@@ -66,7 +66,7 @@ class TestRetry:
         assert (second["request"], second["target"]) == (first["request"], "/v4/filer/volumes/:/somewhere")
         assert [job["id"] for job in client.get("/v4/jobs?volume=:/somewhere").json] == [second["id"], first["id"]]
 
-    def test_a_read_is_done_again_with_its_query(self, client, worker, succeeded):
+    def test_a_read_is_retried_with_its_query(self, client, worker, succeeded):
         headers = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
         path = accepted(client.get("/v4/filer/volumes?fields=name", headers=headers))
         client.post(f"{path}/cancel")
@@ -74,15 +74,15 @@ class TestRetry:
         worker.carry_out(again)
         assert {frozenset(volume) for volume in client.get(f"{again}/result").json} == {frozenset({"name"})}
 
-    def test_an_unfinished_job_is_not(self, client, queued):
+    def test_an_unfinished_job_cannot_be_retried(self, client, queued):
         response = client.post(f"{queued}/retry")
         problem(response, 409, "job-not-finished")
         assert "Retry-After" in response.headers
 
-    def test_a_succeeded_job_is_not(self, client, succeeded):
+    def test_a_succeeded_job_cannot_be_retried(self, client, succeeded):
         problem(client.post(f"{succeeded}/retry"), 409, "job-not-retryable")
 
-    def test_it_takes_the_role_of_the_operation(self, front_end, failed):
+    def test_retry_requires_the_role_of_the_operation(self, front_end, failed):
         problem(front_end.client(Role.USER, Role.ADMIN).post(f"{failed}/retry"), 403, "missing-role")
 
 
@@ -111,7 +111,7 @@ class TestSettle:
             ("unknown", "failed", "outcome-unknown", False),
         ],
     )
-    def test_an_operators_word_ends_it(self, client, settling, outcome, state, code, retryable):
+    def test_settling_ends_the_job(self, client, settling, outcome, state, code, retryable):
         job = client.post(f"{settling}/settle", json={"outcome": outcome}).json
         assert job["state"] == state
         assert [(job["error"] or {}).get(name) for name in ("code", "retryable")] == [code, retryable]
@@ -122,7 +122,7 @@ class TestSettle:
     @pytest.mark.parametrize(
         ("outcome", "volume"), [("succeeded", "a"), ("failed", "a"), ("unknown", "a"), ("unknown", ":/a")]
     )
-    def test_no_listing_from_before_is_shown_after_it(self, client, worker, lose_worker, redis_client, outcome, volume):
+    def test_listings_are_invalid_after_settling(self, client, worker, lose_worker, redis_client, outcome, volume):
         settling = lose_worker(accepted(client.patch(f"/v4/filer/volumes/{volume}", json={"comment": "x"})))
         worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
         cached = {"Cache-Control": "only-if-cached, max-stale"}
@@ -133,7 +133,7 @@ class TestSettle:
         listings = redis_client.keys("sapi:listing:*")
         assert (bool(listings), [key for key in listings if b":/" in key]) == (True, [])
 
-    def test_nor_is_one_of_what_a_volume_has(self, client, worker, lose_worker):
+    def test_listings_of_the_volume_are_invalid_after_settling(self, client, worker, lose_worker):
         worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
         snapshots = "/v4/filer/volumes/a/snapshots"
         settling = lose_worker(accepted(client.post(f"{snapshots}/s")))
@@ -143,7 +143,7 @@ class TestSettle:
         client.post(f"{settling}/settle", json={"outcome": "unknown"})
         problem(client.get(snapshots, headers=cached), 504, "not-cached")
 
-    def test_it_takes_the_highest_role(self, front_end, settling):
+    def test_settling_requires_uber_admin(self, front_end, settling):
         response = front_end.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
         problem(response, 403, "missing-role")
 
@@ -172,7 +172,7 @@ class TestWhoMay:
         ],
         ids=lambda value: "+".join(value) or "nobody" if isinstance(value, tuple) else "",
     )
-    def test_somebody_elses_job(self, front_end, redis_client, client, roles, refusals):
+    def test_actions_on_a_job_of_another_user_depend_on_roles(self, front_end, redis_client, client, roles, refusals):
         path = accepted(client.post("/v4/filer/volumes/a"))
         fields = {"requester": "bob", "requester_key": key_of("bob")}
         redis_client.hset(f"{front_end.settings.key_prefix}job:{path.rpartition('/')[2]}", mapping=fields)
@@ -182,7 +182,7 @@ class TestWhoMay:
             status, code = refusals[action]
             assert (response.status_code, response.json.get("code", "")) == (status, code), action
 
-    def test_the_audit_log_says_what_was_refused(self, front_end, redis_client, queued, request):
+    def test_refused_actions_are_in_the_audit_log(self, front_end, redis_client, queued, request):
         admin = front_end.client(Role.ADMIN)
         # Applications set the handlers of the audit log when they are made.
         audit = request.getfixturevalue("audit")
@@ -192,7 +192,7 @@ class TestWhoMay:
         expected = {"operation": "cancel_job", "target": URL, "who": "ann", "role": "UBER_ADMIN"}
         assert (expected | {"allowed": False, "status": 403}).items() <= audit()[-1].items()
 
-    def test_a_body_is_not_looked_at_before_the_job_and_the_role(self, front_end, redis_client, client):
+    def test_the_job_and_the_role_are_checked_before_the_body(self, front_end, redis_client, client):
         path = accepted(client.post("/v4/filer/volumes/a"))
         problem(front_end.client(Role.USER, Role.ADMIN).post(f"{path}/settle", json={"odd": 1}), 403, "missing-role")
         nowhere = "/v4/jobs/01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90"

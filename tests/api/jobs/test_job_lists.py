@@ -27,12 +27,12 @@ class TestList:
         assert self.listed(response) == paths
         assert response.headers["Cache-Control"] == "private, no-cache"
 
-    def test_times_may_be_finer_than_those_of_jobs(self, client, paths):
+    def test_times_may_have_microseconds(self, client, paths):
         """Within the millisecond in which a job was accepted it is before, and not after."""
         created = client.get(paths[0]).json["created_at"]
         assert paths[0] in self.listed(client.get(f"/v4/jobs?created_before={created[:-1]}5Z"))
 
-    def test_it_goes_by_pages(self, client, paths):
+    def test_the_list_is_paginated(self, client, paths):
         page = client.get("/v4/jobs?limit=1&operation=create_volume")
         for path in paths:
             assert self.listed(page) == [path]
@@ -80,19 +80,19 @@ class TestList:
             ("id=nonsense", []),
         ],
     )
-    def test_filters(self, client, paths, query, numbers):
+    def test_each_filter(self, client, paths, query, numbers):
         assert self.listed(client.get(f"/v4/jobs?{query}")) == [paths[number] for number in numbers]
 
-    def test_reads_are_of_their_volume_too(self, client, paths):
+    def test_reads_are_matched_by_their_volume(self, client, paths):
         read = accepted(client.get("/v4/filer/volumes/b/snapshots", headers={"Prefer": "respond-async"}))
         assert self.listed(client.get("/v4/jobs?volume=b")) == [read, paths[1]]
 
-    def test_by_ids(self, client, paths):
+    def test_jobs_are_filtered_by_id(self, client, paths):
         ids = ",".join(path.rpartition("/")[2] for path in paths[:2])
         assert self.listed(client.get(f"/v4/jobs?id={ids},nonsense")) == paths[:2]
         assert self.listed(client.get(f"/v4/jobs?id={ids.upper()}")) == paths[:2]
 
-    def test_by_ids_it_goes_by_pages_too(self, client, paths):
+    def test_lists_by_id_are_paginated(self, client, paths):
         ids = ",".join(path.rpartition("/")[2] for path in paths)
         first = client.get(f"/v4/jobs?limit=2&id={ids}")
         assert self.listed(first) == paths[:2]
@@ -102,25 +102,25 @@ class TestList:
 
     @pytest.mark.parametrize(("name", "longest"), [("subsystem", 63), ("volume", 4096), ("batch", 64),
                                                    ("requested_by", 1024)])  # fmt: skip
-    def test_what_is_sought_has_a_largest_length(self, client, name, longest):
+    def test_the_length_of_filter_values_is_limited(self, client, name, longest):
         assert client.get("/v4/jobs", query_string={name: "x" * longest}).json == []
         refused = client.get("/v4/jobs", query_string={name: "x" * (longest + 1)})
         assert pointers(problem(refused, 422, "validation-failed")) == [f"/{name}"]
 
     @pytest.mark.parametrize(("count", "status"), [(200, 200), (201, 422)])
-    def test_so_many_may_be_named(self, client, count, status):
+    def test_the_number_of_ids_is_limited(self, client, count, status):
         assert client.get(f"/v4/jobs?id={','.join(map(str, range(count)))}").status_code == status
 
-    def test_an_id_may_be_in_capitals(self, client, paths):
+    def test_an_id_may_be_in_upper_case(self, client, paths):
         job_id = paths[0].rpartition("/")[2]
         assert client.get(f"/v4/jobs/{job_id.upper()}").json["id"] == job_id
 
-    def test_ones_own_are_of_all_whatever_role_they_needed(self, front_end, paths):
+    def test_own_jobs_are_listed_whatever_role_they_needed(self, front_end, paths):
         user = front_end.client(Role.USER)
         for query in ("", "?all=true", "?requested_by=ann", "?all=true&requested_by=ann"):
             assert self.listed(user.get(f"/v4/jobs{query}")) == paths
 
-    def test_those_of_others_are_for_all(self, front_end, redis_client, client, paths):
+    def test_jobs_of_others_are_listed_with_all(self, front_end, redis_client, client, paths):
         """They are another's; who may see them depends on the roles."""
         for path in paths:
             key = f"{front_end.settings.key_prefix}job:{path.rpartition('/')[2]}"
@@ -173,15 +173,15 @@ class TestList:
             "colour=red",
         ],
     )
-    def test_what_is_wrong_is_named(self, client, query):
+    def test_invalid_parameters_are_reported(self, client, query):
         document = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")
         assert pointers(document) == [f"/{query.partition('=')[0]}"]
 
     @pytest.mark.parametrize("query", ["state=", "state=odd", "state=queued,odd", "operation=", "operation=,"])
-    def test_the_words_that_it_takes_are_named(self, client, query):
+    def test_the_accepted_values_are_reported(self, client, query):
         (wrong,) = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")["errors"]
         first, *_ = sorted(State) if query.startswith("state") else sorted(JOB_OPERATIONS)
         assert wrong["detail"].startswith(f"must be one or more of {first}, ")
 
-    def test_strangers_have_none(self, front_end):
+    def test_anonymous_requests_are_refused(self, front_end):
         problem(front_end.stranger().get("/v4/jobs"), 401, "unauthenticated")

@@ -21,7 +21,7 @@ URL = "/v4/filer/volumes/db01"
 
 
 class TestShow:
-    def test_a_queued_job_is_as_the_contract_says(self, client, queued):
+    def test_a_queued_job_has_the_members_of_the_contract(self, client, queued):
         response = client.get(queued)
         job = response.json
         assert queued == job["links"]["self"] == f"/v4/jobs/{job['id']}"
@@ -43,7 +43,7 @@ class TestShow:
         assert job["created_at"].endswith("Z")
         assert int(response.headers["Retry-After"]) >= 1
 
-    def test_the_trace_of_its_request_goes_on_with_it(self, client, redis_client, monkeypatch):
+    def test_a_job_continues_the_trace_of_its_request(self, client, redis_client, monkeypatch):
         monkeypatch.setattr(tracing, "current_context", lambda: f"00-{1:032x}-{2:016x}-01")
         job_id = accepted(client.delete(URL)).rpartition("/")[2]
         assert redis_client.hget(f"sapi:job:{job_id}", "traceparent") == f"00-{1:032x}-{2:016x}-01".encode()
@@ -64,7 +64,7 @@ class TestShow:
         for job_id in ("x", "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90", JobIds(b"other").new()):
             problem(client.get(f"/v4/jobs/{job_id}"), 404, "no-such-job")
 
-    def test_one_whose_id_a_process_with_another_secret_issued(self, redis_url, redis_client, front_end, queued):
+    def test_an_id_issued_with_another_secret_is_not_found(self, redis_url, redis_client, front_end, queued):
         # Redis has lost its data, the secret too, and this process has started since.
         redis_client.delete(f"{front_end.settings.key_prefix}id-secret")
         client: Any = FrontEnd(redis_url).client()
@@ -73,14 +73,14 @@ class TestShow:
         assert [job["id"] for job in client.get(f"/v4/jobs?id={job_id},x").json] == [job_id]
         assert client.post(f"{queued}/cancel").json["state"] == "cancelled"
 
-    def test_a_record_that_is_gone(self, client, front_end, redis_client, queued):
+    def test_an_expired_record_is_reported_as_expired(self, client, front_end, redis_client, queued):
         job_id = queued.rpartition("/")[2]
         redis_client.delete(f"{front_end.settings.key_prefix}job:{job_id}")
         problem(client.get(queued), 410, "job-expired")
         problem(client.get(f"{queued}/result"), 410, "job-expired")
         problem(client.post(f"{queued}/cancel"), 410, "job-expired")
 
-    def test_who_has_the_operations_role_may_see_it(self, front_end, redis_client, queued):
+    def test_clients_with_the_role_of_the_operation_may_see_it(self, front_end, redis_client, queued):
         redis_client.hset(f"sapi:job:{queued.rpartition('/')[2]}", "requester_key", "somebody else's")
         assert front_end.client(Role.ADMIN).get(queued).status_code == 200
         problem(front_end.client(Role.USER).get(queued), 404, "no-such-job")
@@ -88,11 +88,11 @@ class TestShow:
     def test_its_requester_may_see_it_without_any_role(self, front_end, queued):
         assert front_end.client(Role.USER).get(queued).status_code == 200
 
-    def test_others_may_not(self, front_end, queued):
+    def test_clients_without_the_role_may_not_see_it(self, front_end, queued):
         for path in (queued, f"{queued}/result"):
             problem(front_end.stranger().get(path), 404, "no-such-job")
 
-    def test_who_may_see_it_is_in_the_audit_log(self, front_end, client, queued, audit):
+    def test_access_to_a_job_is_in_the_audit_log(self, front_end, client, queued, audit):
         client.get(queued)
         front_end.stranger().get(queued)
         seen, refused = audit()[-2:]
@@ -102,7 +102,7 @@ class TestShow:
             job | {"who": "", "auth_method": "anonymous", "allowed": False, "reason": "not-their-job"}
         ).items() <= refused.items()
 
-    def test_strangers_are_not_one_another(self, front_end, redis_client, queued):
+    def test_anonymous_clients_do_not_see_jobs_of_one_another(self, front_end, redis_client, queued):
         redis_client.hset(
             f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}",
             mapping={"requester": "", "requester_key": ""},
@@ -112,7 +112,7 @@ class TestShow:
 
 class TestLongPoll:
     @pytest.mark.parametrize("accept", ["application/json", "text/html", "*/*"])
-    def test_browsers_get_another_form_and_caches_know(self, client, queued, accept):
+    def test_browsers_get_html_and_vary_is_sent(self, client, queued, accept):
         for path, status in ((queued, 200), ("/v4/jobs", 200), ("/v4/jobs?limit=0", 422)):
             answer = client.get(path, headers={"Accept": accept})
             assert (answer.status_code, answer.is_json) == (status, accept != "text/html")
@@ -120,7 +120,7 @@ class TestLongPoll:
         tag = client.get(queued).headers["ETag"]
         assert "Accept" in client.get(queued, headers={"If-None-Match": tag, "Accept": accept}).headers["Vary"]
 
-    def test_the_version_is_its_tag(self, client, queued):
+    def test_the_version_is_the_etag(self, client, queued):
         tag = client.get(queued).headers["ETag"]
         response = client.get(queued, headers={"If-None-Match": tag})
         assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", tag)
@@ -135,20 +135,20 @@ class TestLongPoll:
         assert "Preference-Applied" not in client.get(succeeded, headers={"If-None-Match": tag}).headers
         assert client.get(succeeded, headers={"Prefer": "wait=0"}).headers["Preference-Applied"] == "wait=0"
 
-    def test_of_an_id_in_capitals_the_job_is_waited_for(self, client, queued, monkeypatch):
+    def test_a_long_poll_accepts_an_id_in_upper_case(self, client, queued, monkeypatch):
         waited_for = []
         monkeypatch.setattr("api.resources.jobs.wait_for", lambda _, job_id, *_a, **_o: waited_for.append(job_id))
         job_id = queued.rpartition("/")[2]
         assert client.get(f"/v4/jobs/{job_id.upper()}", headers={"Prefer": "wait=5"}).json["id"] == job_id
         assert waited_for == [job_id]
 
-    def test_a_change_is_told_as_soon_as_it_comes(self, front_end, client, worker, queued, monkeypatch):
+    def test_a_long_poll_returns_at_the_next_change(self, front_end, client, worker, queued, monkeypatch):
         tag = client.get(queued).headers["ETag"]
         answers, waits, watch = [], threading.Event(), JobNotifications.watch
 
         @contextmanager
         def noted(*arguments, **options):
-            # Those who wait for the end alone hear of other changes much later.
+            # Requests that wait for the end only are woken for other changes much later.
             assert not options["end"]
             with watch(*arguments, **options) as watching:
                 assert watching is not None
@@ -172,7 +172,7 @@ class TestLongPoll:
         (answer,) = answers
         assert answer.json["state"] == "running"
 
-    def test_when_too_many_wait_it_is_answered_as_it_is(self, redis_url, redis_client):
+    def test_when_too_many_wait_the_present_state_is_returned(self, redis_url, redis_client):
         front_end = FrontEnd(redis_url, max_waiting=1)
         path = accepted(front_end.client().post(URL))
         tag = front_end.client().get(path).headers["ETag"]
@@ -183,12 +183,12 @@ class TestLongPoll:
 
 
 class TestResult:
-    def test_of_a_created_volume(self, client, succeeded):
+    def test_the_result_of_a_creation(self, client, succeeded):
         response = client.get(f"{succeeded}/result")
         assert (response.status_code, response.headers["Location"]) == (201, URL)
         assert response.json["size_total"] == 10**9
 
-    def test_of_what_is_gone(self, client, worker, redis_client, succeeded):
+    def test_the_result_of_a_deletion(self, client, worker, redis_client, succeeded):
         path = accepted(client.delete(URL))
         worker.carry_out(path)
         # Nothing is the result also when results are kept no longer.
@@ -207,13 +207,13 @@ class TestResult:
             ("PUT", f"{URL}/locks/host", None, None),
         ],
     )
-    def test_of_what_was_made_it_says_where_that_is(self, client, worker, succeeded, method, url, body, location):
+    def test_the_result_of_a_creation_has_its_location(self, client, worker, succeeded, method, url, body, location):
         path = accepted(client.open(url, method=method, json=body))
         worker.carry_out(path)
         response = client.get(f"{path}/result")
         assert (response.status_code, response.headers.get("Location")) == (201, location)
 
-    def test_of_a_failed_job_is_its_problem(self, client, failed):
+    def test_the_result_of_a_failed_job_is_its_problem(self, client, failed):
         problem(client.get(f"{failed}/result"), 404, "no-such-volume")
 
     def test_a_listing_is_as_old_as_the_begin_of_its_read(self, client, worker, redis_client):
@@ -223,7 +223,7 @@ class TestResult:
         redis_client.hset(key, "started", int(redis_client.hget(key, "finished")) - 3_600_000)
         assert 3600 <= int(client.get(f"{read}/result").headers["Age"]) < 3700
 
-    def test_an_answer_that_tells_the_end_never_says_to_ask_again(self, client, worker):
+    def test_the_response_of_an_ended_job_has_no_retry_after(self, client, worker):
         headers = {"Idempotency-Key": "k", "Prefer": "wait=0"}
         path = accepted(client.delete("/v4/filer/volumes/away", headers={"Idempotency-Key": "k"}))
         worker.fail(path, "backend-unavailable")
@@ -233,23 +233,23 @@ class TestResult:
             assert "Retry-After" not in answer.headers
         assert (answer.headers["Idempotency-Replayed"], answer.headers["Preference-Applied"]) == ("true", "wait=0")
 
-    def test_before_the_end(self, client, queued):
+    def test_the_result_of_an_unfinished_job(self, client, queued):
         response = client.get(f"{queued}/result")
         problem(response, 409, "job-not-finished")
         assert int(response.headers["Retry-After"]) >= 1
         assert response.headers["Operation-Location"] == queued
 
-    def test_of_a_cancelled_job(self, client, queued):
+    def test_the_result_of_a_cancelled_job(self, client, queued):
         client.post(f"{queued}/cancel")
         answer = client.get(f"{queued}/result")
         problem(answer, 409, "job-cancelled")
         assert (answer.headers["Operation-Location"], "Retry-After" in answer.headers) == (queued, False)
 
-    def test_that_is_kept_no_longer(self, client, front_end, redis_client, succeeded):
+    def test_an_expired_result(self, client, front_end, redis_client, succeeded):
         redis_client.delete(f"{front_end.settings.key_prefix}result:{succeeded.rpartition('/')[2]}")
         problem(client.get(f"{succeeded}/result"), 410, "result-expired")
 
-    def test_of_a_listing_is_what_was_asked_for(self, client, worker, succeeded):
+    def test_the_result_of_a_listing_is_that_of_the_query(self, client, worker, succeeded):
         headers = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
         response = client.get("/v4/filer/volumes?name=db01&fields=name", headers=headers)
         path = accepted(response)
@@ -257,7 +257,7 @@ class TestResult:
         worker.carry_out(path)
         assert client.get(f"{path}/result").json == [{"name": "db01"}]
 
-    def test_of_a_listing_goes_by_pages_too(self, client, worker, succeeded):
+    def test_the_result_of_a_listing_is_paginated(self, client, worker, succeeded):
         other = accepted(client.post("/v4/filer/volumes/db02"))
         worker.carry_out(other)
         path = accepted(
@@ -276,7 +276,7 @@ def test_a_listing_whose_job_has_expired_meanwhile_is_a_problem(client, monkeypa
     assert document["detail"] == "The job that asked the storage system is kept no longer. Ask again."
 
 
-def test_a_reader_waits_for_the_end_or_for_what_it_does_not_have(client, queued, failed, monkeypatch):
+def test_a_long_poll_waits_for_the_end_or_for_another_version(client, queued, failed, monkeypatch):
     waits: list[bool] = []
     monkeypatch.setattr(jobs, "wait_for", lambda *_arguments, end: waits.append(end))
     tag, wait = client.get(queued).headers["ETag"], {"Prefer": "wait=5"}

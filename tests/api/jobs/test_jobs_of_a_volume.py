@@ -30,7 +30,7 @@ def test_no_change_of_a_volume_is_left_out():
 
 
 @pytest.mark.parametrize("operation", _CHANGES)
-def test_it_is_found_by_its_volume(client: Any, operation: str):
+def test_a_change_is_found_by_its_volume(client: Any, operation: str):
     method, path, body = _CHANGES[operation]
     job = accepted(client.open(path, method=method, json=body))
     assert client.get(job).json["operation"] == operation

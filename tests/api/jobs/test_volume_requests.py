@@ -11,25 +11,25 @@ def job(client, response):
     return client.get(accepted(response)).json
 
 
-def test_without_a_source_it_creates(client):
+def test_without_a_source_a_volume_is_created(client):
     made = job(client, client.post("/v4/filer/volumes/db01", json={"size_total": 10, "name": "db01"}))
     assert made["operation"] == "create_volume"
     assert made["request"] == {"volume": "db01", "size_total": 10}
 
 
-def test_an_address_that_is_a_path_is_where_it_is_mounted(client, front_end):
+def test_a_path_in_the_url_is_the_junction_path(client, front_end):
     made = job(client, client.post("/v4/filer/volumes/node:/vol/db01", json={"name": "db01"}))
     assert front_end.services.jobs.get(made["id"]).job.arguments == {"volume": "db01", "junction_path": "/vol/db01"}
 
 
-def test_with_a_snapshot_it_rolls_back(client, front_end):
+def test_with_a_snapshot_the_volume_is_rolled_back(client, front_end):
     made = job(client, client.post("/v4/filer/volumes/node:/vol/db01", json={"from_snapshot": "s1"}))
     accepted(client.post("/v4/filer/volumes/db01", json={"from_snapshot": "s1", "name": "db01"}))
     assert made["operation"] == "roll_back_volume"
     assert front_end.services.jobs.get(made["id"]).job.arguments == {"volume": "node:/vol/db01", "from_snapshot": "s1"}
 
 
-def test_with_a_volume_too_it_clones(client, front_end):
+def test_with_a_volume_and_a_snapshot_a_clone_is_made(client, front_end):
     body = {"from_snapshot": "s1", "from_volume": "node:/vol/old", "junction_path": "/vol/new", "size_total": 10**9}
     made = job(client, client.post("/v4/filer/volumes/new", json=body | {"name": "new"}))
     assert made["operation"] == "clone_volume"
@@ -52,19 +52,19 @@ def test_with_a_volume_too_it_clones(client, front_end):
         ("db01", {"from_snapshot": "s/1"}, "/from_snapshot"),
     ],
 )
-def test_fields_must_fit_together(client, address, body, wrong):
+def test_contradictory_fields_are_refused(client, address, body, wrong):
     response = client.post(f"/v4/filer/volumes/{address}", json=body)
     document = problem(response, 422, "validation-failed")
     assert pointers(document) == [wrong]
     assert document["detail"].startswith(f"{wrong[1:]}: ")
 
 
-def test_a_change_takes_no_new_name(client):
+def test_a_volume_cannot_be_renamed(client):
     response = client.patch("/v4/filer/volumes/db01", json={"name": "db02"})
     assert pointers(problem(response, 422, "validation-failed")) == ["/name"]
 
 
-def test_the_target_of_a_job_is_its_address_with_hosts_in_one_form(client):
+def test_the_target_of_a_job_is_its_url_with_normalized_hosts(client):
     for path, target in (("volumes/DB01", "volumes/DB01"), ("volumes/DB01/locks/NODE1", "volumes/DB01/locks/node1")):
         job = client.put(f"/v4/filer/{path}") if "locks" in path else client.post(f"/v4/filer/{path}")
         assert job.json["target"] == f"/v4/filer/{target}"

@@ -26,7 +26,7 @@ URL = "/v4/filer/volumes/db01"
 SOON_S = 20.0
 
 
-class Asking:
+class WaitingRequest:
     """A request in a thread of its own, which waits for its job."""
 
     def __init__(self, begun: queue.Queue[str], ask: Callable[[], TestResponse]) -> None:
@@ -57,22 +57,22 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
 
 
 @pytest.fixture
-def asking(front_end: FrontEnd, begun: queue.Queue[str]) -> Callable[..., Asking]:
-    def ask(method: str, url: str, wait_s: int = 20, **more: Any) -> Asking:
+def asking(front_end: FrontEnd, begun: queue.Queue[str]) -> Callable[..., WaitingRequest]:
+    def ask(method: str, url: str, wait_s: int = 20, **more: Any) -> WaitingRequest:
         headers = {"Prefer": f"wait={wait_s}"}
-        return Asking(begun, lambda: front_end.client().open(url, method=method, headers=headers, **more))
+        return WaitingRequest(begun, lambda: front_end.client().open(url, method=method, headers=headers, **more))
 
     return ask
 
 
-def test_whoever_asks_not_to_wait_is_told_that_this_was_heard(client):
+def test_respond_async_is_confirmed_in_preference_applied(client):
     for method, headers in (("POST", {"Prefer": "respond-async"}), ("DELETE", {"Prefer": "respond-async, wait=0"})):
         answer = client.open(URL, method=method, headers=headers)
         assert answer.headers["Preference-Applied"] == "respond-async"
         accepted(answer)
 
 
-def test_what_has_waited_is_not_said_to_be_asynchronous(client, worker):
+def test_respond_async_is_not_confirmed_after_waiting(client, worker):
     headers = {"Prefer": "respond-async, wait=20", "Idempotency-Key": "k"}
     path = accepted(client.delete(URL, headers={"Idempotency-Key": "k"}))
     worker.carry_out(path)
@@ -80,7 +80,7 @@ def test_what_has_waited_is_not_said_to_be_asynchronous(client, worker):
         assert answer.headers["Preference-Applied"] == "wait=20"
 
 
-def test_the_success_of_a_change_is_its_answer(client, worker, asking):
+def test_a_change_that_succeeds_is_answered_with_its_result(client, worker, asking):
     waiting = asking("POST", URL, json={"size_total": 10**9})
     worker.carry_out(waiting.job)
     answer = waiting.answer()
@@ -94,7 +94,7 @@ def test_the_success_of_a_change_is_its_answer(client, worker, asking):
     assert answer.json["size_total"] == 10**9
 
 
-def test_a_change_that_has_no_result_is_answered_with_none(client, worker, asking):
+def test_a_change_without_result_is_answered_without_a_body(client, worker, asking):
     worker.carry_out(accepted(client.post(URL, json={"size_total": 10**9})))
     worker.carry_out(accepted(client.put(f"{URL}/locks/host")))
     removed = asking("DELETE", f"{URL}/locks/host")
@@ -103,26 +103,26 @@ def test_a_change_that_has_no_result_is_answered_with_none(client, worker, askin
     assert (answer.status_code, answer.data) == (204, b"")
 
 
-def test_a_failure_is_its_problem(worker, asking):
+def test_a_change_that_fails_is_answered_with_its_problem(worker, asking):
     waiting = asking("DELETE", "/v4/filer/volumes/none")
     worker.carry_out(waiting.job)
     problem(waiting.answer(), 404, "no-such-volume")
 
 
-def test_a_cancelled_change_is_told_at_once(client, asking):
+def test_a_cancelled_change_is_answered_at_once(client, asking):
     waiting = asking("DELETE", URL)
     client.post(f"{waiting.job}/cancel")
     problem(waiting.answer(), 409, "job-cancelled")
 
 
-def test_a_large_result_is_looked_up(worker, asking, monkeypatch):
+def test_a_large_result_is_read_from_redis(worker, asking, monkeypatch):
     monkeypatch.setattr(claims, "INLINE_RESULT_BYTES", 10)
     waiting = asking("POST", URL, json={"size_total": 10**9})
     worker.carry_out(waiting.job)
     assert waiting.answer().json["size_total"] == 10**9
 
 
-def test_a_volume_that_was_named_by_its_path_is_answered_by_its_name(client, worker, asking):
+def test_a_change_by_path_is_answered_with_the_name_of_the_volume(client, worker, asking):
     made = asking("POST", URL, json={"size_total": 10**9})
     worker.carry_out(made.job)
     worker.carry_out(accepted(client.post(f"{URL}/snapshots/before")))
@@ -133,7 +133,7 @@ def test_a_volume_that_was_named_by_its_path_is_answered_by_its_name(client, wor
     assert (answer.status_code, answer.headers["Location"]) == (201, URL)
 
 
-def test_when_redis_goes_away_meanwhile_the_job_is_told_all_the_same(client, worker, asking, redis_client):
+def test_when_redis_becomes_unavailable_the_job_is_returned(client, worker, asking, redis_client):
     waiting = asking("POST", URL, json={"size_total": 10**9})
     await_blocked(redis_client)
     redis_client.client_kill_filter(_type="normal", skipme=True)
@@ -143,7 +143,7 @@ def test_when_redis_goes_away_meanwhile_the_job_is_told_all_the_same(client, wor
 
 
 @pytest.mark.parametrize("error", [redis.ResponseError("MISCONF no disk"), redis.TimeoutError("slow")])
-def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, error):
+def test_after_any_error_of_redis_the_job_is_returned(client, monkeypatch, error):
     def refuse(*_: object) -> bytes:
         raise error
 
@@ -156,7 +156,7 @@ def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, erro
     assert [answer.headers.get("Idempotency-Replayed") for answer in (first, again)] == [None, "true"]
 
 
-def test_a_wait_that_is_over_ends_though_redis_does_not_answer(front_end, client, worker, monkeypatch):
+def test_a_wait_ends_in_time_though_redis_does_not_answer(front_end, client, worker, monkeypatch):
     batch = {"requests": [{"method": "DELETE", "path": URL}]}
     requests = [
         ("GET", "/v4/filer/volumes", None), ("DELETE", URL, None), ("POST", "/v4/batches", batch),
@@ -180,24 +180,24 @@ def test_a_wait_that_is_over_ends_though_redis_does_not_answer(front_end, client
     assert front_end.services.jobs.get_quickly(path.rpartition("/")[2]).job.state == "queued"
 
 
-def test_no_request_lasts_a_second_longer_than_its_wait(front_end):
+def test_a_request_lasts_less_than_a_second_longer_than_its_wait(front_end):
     pool = front_end.services.short_timeout_scripts._client.connection_pool
     assert pool.connection_kwargs["socket_timeout"] == LAST_LOOK_S < 1
 
 
-def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):
+def test_when_too_many_wait_the_job_is_returned_at_once(redis_url, redis_client):
     front_end = FrontEnd(redis_url, max_waiting=1)
     with front_end.services.events.watch("another", end=False):
         response = front_end.client().post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"})
     accepted(response)
 
 
-def test_what_nobody_waits_for_is_told_nobody(client, worker, redis_client):
+def test_without_a_waiting_request_no_reply_is_sent(client, worker, redis_client):
     worker.carry_out(accepted(client.post(URL, json={"size_total": 10**9})))
     assert redis_client.keys("*reply:*") == []
 
 
-def test_what_nobody_waits_for_any_more_is_soon_forgotten(worker, asking, redis_client):
+def test_an_unused_reply_queue_expires_soon(worker, asking, redis_client):
     waiting = asking("POST", URL, wait_s=1, json={"size_total": 10**9})
     path = accepted(waiting.answer())
     worker.carry_out(path)
@@ -208,7 +208,7 @@ def test_what_nobody_waits_for_any_more_is_soon_forgotten(worker, asking, redis_
 
 
 @pytest.mark.parametrize("why", ["it is large", "it failed"])
-def test_what_is_no_small_result_is_only_announced(client, worker, asking, redis_client, monkeypatch, why):
+def test_a_large_result_is_not_part_of_the_reply(client, worker, asking, redis_client, monkeypatch, why):
     if why == "it is large":
         monkeypatch.setattr(claims, "INLINE_RESULT_BYTES", 10)
     ask = ("POST", {"size_total": 10**9}) if why == "it is large" else ("DELETE", None)

@@ -41,7 +41,7 @@ def test_the_permit_and_the_job_together_take_no_longer_than_a_wait(
     assert replies.waits_s == left_s
 
 
-def test_each_wait_takes_a_place_and_ends_when_the_process_shuts_down(
+def test_each_wait_is_counted_and_ends_when_the_process_shuts_down(
     redis_url: str, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ):
     front_end = FrontEnd(redis_url)
