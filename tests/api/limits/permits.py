@@ -41,8 +41,8 @@ def take_permit(limiter: ConcurrencyLimiter) -> None:
         limiter.release()
 
 
-def waits_for_nobody(limiter: ConcurrencyLimiter, headers: dict[str, str]) -> bool:
-    """Does a request with these headers go on while the only permit is taken, and the only place to wait, too?"""
+def needs_no_permit(limiter: ConcurrencyLimiter, headers: dict[str, str]) -> bool:
+    """Does a request with these headers get through while the only permit and the only place to wait are taken?"""
     with Flask("test").test_request_context("/", headers=headers):
         went_on = limiter.acquire(request.environ)
         limiter.release()

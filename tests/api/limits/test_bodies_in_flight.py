@@ -16,7 +16,7 @@ def sent() -> BodiesInFlight:
     return BodiesInFlight(4 * 41, 50)
 
 
-def test_one_sender_has_a_share_and_all_of_them_a_total(sent: BodiesInFlight) -> None:
+def test_bytes_are_limited_for_each_sender_and_in_total(sent: BodiesInFlight) -> None:
     assert [sent.hold("ann", body) for body in BODIES[:3]] == [True, True, False]
     assert [sent.hold("bob", body) for body in BODIES[:3]] == [True, True, False]
     assert not sent.hold("eve", BODIES[0])
@@ -24,7 +24,7 @@ def test_one_sender_has_a_share_and_all_of_them_a_total(sent: BodiesInFlight) ->
     assert sent.hold("eve", BODIES[0])
 
 
-def test_a_body_that_is_sent_to_many_counts_once(sent: BodiesInFlight) -> None:
+def test_a_body_sent_to_many_clients_counts_once(sent: BodiesInFlight) -> None:
     assert sent.hold("", BODIES[0])
     assert all(sent.hold("", BODIES[0]) for _ in range(50))
     assert sent.hold("", BODIES[1])
@@ -35,7 +35,7 @@ def test_a_body_that_is_sent_to_many_counts_once(sent: BodiesInFlight) -> None:
     assert sent.hold("", BODIES[2])
 
 
-def test_one_body_fits_however_large_it_is() -> None:
+def test_a_single_body_may_exceed_the_limit() -> None:
     small = BodiesInFlight(10, 50)
     assert [small.hold("ann", body) for body in BODIES[:2]] == [True, False]
     small.release("ann", BODIES[0])
@@ -50,7 +50,7 @@ def test_the_first_body_of_a_sender_may_be_more_than_the_share(sent: BodiesInFli
     assert not sent.hold("ann", BODIES[1])
 
 
-def test_no_more_are_sent_than_leave_threads_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_bodies_leaves_threads_for_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies_in_flight, "MOST", 4)
     sent = BodiesInFlight(1000, 50)
     assert [sent.hold(who, BODIES[0]) for who in ("", "", "", "ann", "bob", "eve")] == [

@@ -31,7 +31,7 @@ def test_one_waits_until_the_other_has_ended(
     assert taken[1].wait(20)
 
 
-def test_who_waits_for_something_else_gives_the_permit_back(
+def test_a_paused_request_returns_its_permit(
     limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]
 ) -> None:
     limiter.pause()
@@ -39,7 +39,7 @@ def test_who_waits_for_something_else_gives_the_permit_back(
     limiter.resume()
 
 
-def test_nobody_waits_when_redis_fails(
+def test_waiting_requests_continue_when_redis_fails(
     limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]
 ) -> None:
     limiter.bypass()
@@ -50,10 +50,10 @@ def test_nobody_waits_when_redis_fails(
     assert not later.is_alive()
 
 
-def test_a_request_for_which_redis_fails_lets_everybody_through(
+def test_a_failure_of_redis_bypasses_the_limiter(
     monkeypatch: pytest.MonkeyPatch, redis_url: str, redis_client: Redis
 ) -> None:
-    """Each of those behind it would wait for Redis as long."""
+    """Each waiting request would wait for Redis as long."""
     opened = Mock()
     monkeypatch.setattr(ConcurrencyLimiter, "bypass", opened)
     for url, failures in ((redis_url, 0), ("redis://127.0.0.1:1/0", 1)):
@@ -64,7 +64,7 @@ def test_a_request_for_which_redis_fails_lets_everybody_through(
 @pytest.mark.parametrize(
     "passes", [lambda: request_of(frozenset({Role.ADMIN})), lambda: request_of(on_admin_port=True)]
 )
-def test_others_wait_for_nobody(
+def test_exempt_requests_do_not_wait(
     limiter: ConcurrencyLimiter,
     taken: tuple[threading.Event, threading.Event],
     passes: Callable[[], AbstractContextManager[None]],
@@ -83,7 +83,7 @@ def test_others_wait_for_nobody(
     assert not taken[1].is_set()
 
 
-def test_no_more_than_some_wait(limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]) -> None:
+def test_the_queue_is_limited(limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]) -> None:
     answers: Queue[bool] = Queue()
 
     def work() -> None:
@@ -91,7 +91,7 @@ def test_no_more_than_some_wait(limiter: ConcurrencyLimiter, taken: tuple[thread
             answers.put(limiter.acquire(request.environ))
             limiter.release()
 
-    # There is one place, and three that want it.
+    # There is one place to wait, and three requests want it.
     threads = [in_thread(work) for _ in range(2)]
     assert answers.get(timeout=20) is False
     limiter.release()
@@ -99,7 +99,7 @@ def test_no_more_than_some_wait(limiter: ConcurrencyLimiter, taken: tuple[thread
         thread.join(20)
 
 
-def test_whose_permit_does_not_come_is_refused() -> None:
+def test_a_request_without_a_permit_in_time_is_refused() -> None:
     limiter = ConcurrencyLimiter(1, 1, max_wait_s=0.05)
     answers: Queue[bool] = Queue()
 
@@ -113,7 +113,7 @@ def test_whose_permit_does_not_come_is_refused() -> None:
         in_thread(work)
         assert answers.get(timeout=20) is False
         limiter.release()
-    # It has left nothing behind: the permit is free for the next one, and so is the place to wait for it.
+    # Afterwards both the permit and the place to wait for it are free.
     in_thread(work)
     assert answers.get(timeout=20) is True
 
@@ -122,12 +122,12 @@ def test_the_time_until_the_permit_counts_as_waited() -> None:
     limiter = ConcurrencyLimiter(1, 9, max_wait_s=0.05)
     with request_of():
         limiter.acquire(request.environ)
-        threading.Thread(target=_begin_in_vain, args=(limiter, waited := Queue[float]())).start()
+        threading.Thread(target=_begin_without_permit, args=(limiter, waited := Queue[float]())).start()
         assert waited.get(timeout=20) >= 0.05
         limiter.release()
 
 
-def _begin_in_vain(limiter: ConcurrencyLimiter, waited: Queue[float]) -> None:
+def _begin_without_permit(limiter: ConcurrencyLimiter, waited: Queue[float]) -> None:
     with request_of():
         assert not limiter.acquire(request.environ)
         waited.put(waited_for_permit_s())

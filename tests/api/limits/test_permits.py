@@ -25,23 +25,23 @@ from tests.api.limits.permits import (
     free_permits,
     identified,
     in_thread,
+    needs_no_permit,
     request_of,
     take_permit,
-    waits_for_nobody,
 )
 
 ORDINARY = frozenset({Role.USER})
 
 
-@pytest.mark.parametrize("somebody", [ORDINARY, frozenset({Role.ADMIN})])
+@pytest.mark.parametrize("roles", [ORDINARY, frozenset({Role.ADMIN})])
 def test_permits_cool_down_while_users_who_may_do_changes_are_active(
-    somebody: frozenset[Role], monkeypatch: pytest.MonkeyPatch
+    roles: frozenset[Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However little a permit has computed.
     monkeypatch.setattr("api.limits.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
     rests: list[float] = []
     limiter = ConcurrencyLimiter(1, 9, sleep=rests.append)
-    with request_of(somebody):
+    with request_of(roles):
         limiter.identified()
         limiter.release()
     with request_of():
@@ -52,17 +52,17 @@ def test_permits_cool_down_while_users_who_may_do_changes_are_active(
             sum(range(1000))
         limiter.release()
     thread.join(20)
-    assert rests == ([] if somebody == ORDINARY else [0.25])
+    assert rests == ([] if roles == ORDINARY else [0.25])
 
 
-def test_who_comes_again_is_seen_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_request_counts_as_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.limits.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
     monkeypatch.setattr("api.limits.concurrency_limiter._ACTIVE_S", 0.0)
     rests: list[float] = []
     limiter, known = ConcurrencyLimiter(1, 9, sleep=rests.append), {"Cookie": "root's"}
     identified(limiter, known, Role.ADMIN)
     monkeypatch.setattr("api.limits.concurrency_limiter._ACTIVE_S", 60.0)
-    assert waits_for_nobody(limiter, known)
+    assert needs_no_permit(limiter, known)
     with request_of():
         limiter.acquire(request.environ)
         thread = in_thread(lambda: take_permit(limiter))
@@ -73,10 +73,10 @@ def test_who_comes_again_is_seen_to_be_there(monkeypatch: pytest.MonkeyPatch) ->
     assert rests == [0.25]
 
 
-def test_who_gets_no_permit_again_goes_on_without_one(
+def test_a_resumed_request_times_out_without_a_permit(
     limiter: ConcurrencyLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was begun is ended."""
+    """A request that was begun is completed."""
     monkeypatch.setattr("api.limits.concurrency_limiter._MAX_WAIT_AGAIN_S", 0.01)
     with request_of():
         limiter.acquire(request.environ)
@@ -90,7 +90,7 @@ def test_who_gets_no_permit_again_goes_on_without_one(
     assert free_permits(limiter) == 0
 
 
-def test_every_request_gives_its_permit_back(redis_url: str, redis_client: Redis) -> None:
+def test_every_request_returns_its_permit(redis_url: str, redis_client: Redis) -> None:
     front_end = FrontEnd(redis_url, user_groups=(), max_working=1, read_wait=0)
     stranger = front_end.stranger()
     paths = ["/v4/filer/volumes", "/v4/filer/volumes/none", "/v4/jobs", "/v4/nowhere/volumes", "/metrics", "/console/"]
@@ -102,7 +102,7 @@ def test_every_request_gives_its_permit_back(redis_url: str, redis_client: Redis
     assert in_time(lambda: stranger.get("/openapi.json"))
 
 
-def test_who_finds_no_place_is_refused_with_a_problem(redis_url: str, redis_client: Redis) -> None:
+def test_a_request_beyond_the_queue_limit_is_refused_with_a_problem(redis_url: str, redis_client: Redis) -> None:
     front_end = FrontEnd(redis_url, user_groups=(), max_working=1, max_queued=1, read_wait=0)
     limiter, stranger = front_end.services.concurrency_limiter, front_end.stranger()
     with limiter.permit({}):
@@ -123,14 +123,14 @@ def _answer(front_end: FrontEnd, path: str, *roles: Role) -> TestResponse:
     return answers.get(timeout=20)
 
 
-def test_who_may_do_changes_waits_for_nobody_after_a_first_request(redis_url: str, redis_client: Redis) -> None:
+def test_after_one_request_a_user_with_a_role_for_changes_does_not_wait(redis_url: str, redis_client: Redis) -> None:
     front_end = FrontEnd(redis_url, max_working=1)
     assert _answer(front_end, "/v4/jobs", Role.ADMIN).status_code == 200
     with front_end.services.concurrency_limiter.permit({}):
         assert _answer(front_end, "/v4/jobs", Role.ADMIN).status_code == 200
 
 
-def test_a_request_of_a_request_leaves_it_its_permit(limiter: ConcurrencyLimiter) -> None:
+def test_a_nested_request_keeps_the_permit_of_the_outer_one(limiter: ConcurrencyLimiter) -> None:
     with limiter.permit({}):
         with limiter.permit({}):
             pass
@@ -138,7 +138,7 @@ def test_a_request_of_a_request_leaves_it_its_permit(limiter: ConcurrencyLimiter
     assert free_permits(limiter) == 1
 
 
-def test_who_waits_for_something_has_a_permit_again_afterwards(redis_url: str, redis_client: Redis) -> None:
+def test_a_permit_is_released_during_a_wait_and_acquired_again(redis_url: str, redis_client: Redis) -> None:
     front_end = FrontEnd(redis_url, max_working=1)
     limiter = front_end.services.concurrency_limiter
     for waiting in (permit_released, lambda: front_end.services.events.watch("job", end=False, has_slot=False)):
@@ -148,7 +148,7 @@ def test_who_waits_for_something_has_a_permit_again_afterwards(redis_url: str, r
             assert free_permits(limiter) == 0
 
 
-def test_others_are_worked_on_while_the_sign_in_provider_is_waited_for(
+def test_the_permit_is_released_during_requests_to_the_provider(
     redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     front_end, free = FrontEnd(redis_url, max_working=1), list[int]()
@@ -165,7 +165,7 @@ def test_others_are_worked_on_while_the_sign_in_provider_is_waited_for(
         assert (free, free_permits(limiter)) == ([1], 0)
 
 
-def test_each_sender_is_one_and_whoever_had_a_permit_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permits_are_queued_by_sender_and_resumed_requests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
     def acquire(_queue: FairQueue, sender: str, _timeout_s: float, *, again: bool = False) -> bool:

@@ -26,13 +26,13 @@ def _taken(slots: Slots, who: tuple[str, bool]) -> int:
     return count
 
 
-def test_one_user_takes_a_share_and_all_of_them_leave_some() -> None:
+def test_slots_are_limited_for_each_user_and_in_total() -> None:
     slots = Slots(100, 40)
     assert [_taken(slots, who) for who in (STRANGER, ANN, BOB)] == [40, 40, 10]
     assert _taken(slots, ROOT) == 10
 
 
-def test_who_may_do_changes_is_limited_by_the_number_alone() -> None:
+def test_users_with_a_role_for_changes_are_limited_by_the_total_only() -> None:
     slots = Slots(100, 40)
     assert _taken(slots, ROOT) == 100
     assert not slots.acquire(STRANGER)
@@ -40,7 +40,7 @@ def test_who_may_do_changes_is_limited_by_the_number_alone() -> None:
     assert slots.acquire(STRANGER)
 
 
-def test_of_whoever_has_none_nothing_is_kept() -> None:
+def test_released_slots_leave_no_entry() -> None:
     slots = Slots(100, 40)
     for number in range(3):
         assert slots.acquire((f"user {number}", False))
@@ -49,7 +49,7 @@ def test_of_whoever_has_none_nothing_is_kept() -> None:
 
 
 @pytest.mark.parametrize("total", [0, 1])
-def test_few_places_are_places(total: int) -> None:
+def test_a_small_total_may_be_used_by_one_user(total: int) -> None:
     assert _taken(Slots(total, 40), ANN) == total
 
 
@@ -75,7 +75,7 @@ def front_end(redis_url: str) -> FrontEnd:
 
 
 @pytest.mark.parametrize("path", ["/v4/jobs/retry", "/v4/jobs/cancel"])
-def test_a_user_has_but_some_bodies_that_come_slowly(front_end: FrontEnd, redis_client: object, path: str) -> None:
+def test_the_number_of_slow_bodies_of_a_user_is_limited(front_end: FrontEnd, redis_client: object, path: str) -> None:
     client = front_end.client(Role.USER)
     bodies = [SlowBody(), SlowBody()]
     answers: list[TestResponse] = []
