@@ -31,7 +31,7 @@ def test_every_metric_that_alerts_and_dashboard_name_exists(busy):
     assert used - there == set()
 
 
-def test_alerts_are_whole_and_named_once():
+def test_alerts_are_complete_and_have_unique_names():
     names = [rule["alert"] for rule in alerts()]
     assert len(names) == len(set(names)) > 10
     for rule in alerts():
@@ -42,7 +42,7 @@ def test_alerts_are_whole_and_named_once():
         assert _balanced(rule["expr"])
 
 
-def test_the_dashboard_is_whole():
+def test_the_dashboard_is_complete():
     dashboard = json.loads((_MONITORING / "dashboard.json").read_text())
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 10
@@ -57,7 +57,7 @@ def test_the_dashboard_is_whole():
 
 
 @pytest.mark.parametrize("query", [*_queries(), *(rule["expr"] for rule in alerts())])
-def test_no_query_counts_a_figure_once_for_each_process(query):
+def test_no_query_adds_up_service_metrics_over_processes(query):
     """Every API process answers for the whole service."""
     unguarded = re.sub(r"(max without \(instance, pod\)|max|absent|label_values) ?\(.*?sapi_\w+", "", query)
     assert _named(unguarded) == set()

@@ -19,7 +19,7 @@ def alone():
     return FrontEnd("redis://127.0.0.1:1/0").stranger()
 
 
-def test_it_lives_without_redis(alone):
+def test_it_is_alive_without_redis(alone):
     project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     assert alone.get("/healthz").json == {"status": "alive", "version": project["version"]}
 
@@ -42,11 +42,11 @@ def test_it_is_ready_with_redis(front_end, redis_client):
     assert state["subsystems"] == {"filer": {"status": "available"}, "other": {"status": "unknown"}}
 
 
-def test_figures_are_there_without_redis(alone):
+def test_metrics_are_served_without_redis(alone):
     assert "sapi_redis_up 0.0" in alone.get("/metrics").text
 
 
-def test_figures(front_end, client, worker):
+def test_metrics_of_jobs(front_end, client, worker):
     worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
     accepted(client.post("/v4/filer/volumes/b"))
     text = client.get("/metrics").text
@@ -58,7 +58,7 @@ def test_figures(front_end, client, worker):
     assert 'sapi_queue_jobs{queue="filer.write"} 1.0' in text
 
 
-def test_only_probes_that_fail_are_in_the_log(front_end, alone, redis_client):
+def test_only_failed_probes_are_logged(front_end, alone, redis_client):
     with structlog.testing.capture_logs() as logged:
         for path in ("/healthz", "/readyz", "/metrics"):
             assert front_end.stranger().get(path).status_code == 200
@@ -67,7 +67,7 @@ def test_only_probes_that_fail_are_in_the_log(front_end, alone, redis_client):
     assert requests == [("/readyz", 503)]
 
 
-def test_redis_that_goes_after_it_was_probed_is_away(front_end, redis_client, monkeypatch):
+def test_redis_that_fails_after_the_probe_is_reported_as_down(front_end, redis_client, monkeypatch):
     def fail(*_: object) -> None:
         raise redis.ConnectionError("Connection closed by server.")
 
@@ -92,7 +92,7 @@ def test_redis_that_goes_after_it_was_probed_is_away(front_end, redis_client, mo
         ("text/plain;version=0.0.4;q=0.5,Application/OpenMetrics-Text", "application/openmetrics-text", "# EOF\n"),
     ],
 )
-def test_figures_have_the_form_that_is_accepted(front_end, redis_client, accept, media_type, end):
+def test_metrics_have_the_requested_format(front_end, redis_client, accept, media_type, end):
     answer = front_end.stranger().get("/metrics", headers={"Accept": accept})
     assert (answer.status_code, answer.mimetype) == (200, media_type)
     assert answer.text.endswith(end)

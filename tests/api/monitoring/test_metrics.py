@@ -46,13 +46,13 @@ def test_jobs_are_counted_by_their_outcome(busy):
     assert figure(busy, "sapi_jobs_failed_total", subsystem="filer", code="already-exists") == 1
 
 
-def test_a_failure_of_the_service_is_told_apart(client, worker):
+def test_failures_of_the_service_have_their_own_label(client, worker):
     worker.fail(accepted(client.post("/v4/filer/volumes/a")), "backend-error")
     labels = {"subsystem": "filer", "operation": "create_volume", "state": "failed", "code": "backend-error"}
     assert figure(client, "sapi_jobs_ended_total", fault="service", **labels) == 1
 
 
-def test_failures_that_alerts_report_one_by_one_count_from_0(client, worker):
+def test_counters_of_alerts_begin_at_0(client, worker):
     codes = {code for rule in alerts() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
     assert codes >= {"outcome-unknown"}
     for code in codes:
@@ -61,7 +61,7 @@ def test_failures_that_alerts_report_one_by_one_count_from_0(client, worker):
         assert figure(client, "sapi_jobs_failed_total", subsystem="filer", code=code) == 1, code
 
 
-def test_the_manual_names_every_metric(busy):
+def test_the_manual_lists_every_metric(busy):
     manual = (_MONITORING.parents[1] / "docs/operating.md").read_text("utf-8")
     named = set(re.findall(r"`(sapi_[a-z0-9_]+)`", manual))
     there = {re.sub("_(bucket|sum|count|created)$", "", name) for name, _ in counts(busy)}
@@ -98,13 +98,13 @@ def test_buckets_count_what_is_below_them(front_end, client):
     assert figure(client, "sapi_http_request_seconds_sum", method="GET", route="/x") == pytest.approx(99.424)
 
 
-def test_the_scripts_and_the_reader_know_the_same_buckets():
+def test_scripts_and_reader_use_the_same_buckets():
     match = re.search(r"BOUNDS_MS = \{(.*?)\}", _PRELUDE.read_text())
     assert match
     assert tuple(map(int, match[1].split(","))) == JOB_BOUNDS_MS
 
 
-def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_client):
+def test_metrics_of_a_queue(busy, redis_client):
     job = redis_client.zrange("sapi:queued:filer.write", 0, 0)[0].decode()
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
     redis_client.hset(f"sapi:job:{job}", "created", created - 90_000)
@@ -118,7 +118,7 @@ def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_cli
     assert figure(busy, "sapi_workers_online", queue="other.write") == 0
 
 
-def test_a_job_that_nobody_remembers_does_not_break_the_figures(busy, redis_client):
+def test_a_queue_entry_without_a_record_does_not_break_metrics(busy, redis_client):
     redis_client.zadd("sapi:queued:filer.list", {"forgotten": 1})
     assert figure(busy, "sapi_queue_oldest_seconds", queue="filer.list") == 0
     assert figure(busy, "sapi_redis_up") == 1
@@ -143,11 +143,11 @@ def test_reads_are_counted_by_how_they_were_answered(busy):
         ("", ""),
     ],
 )
-def test_the_cache_status_in_a_word(status, outcome):
+def test_the_outcome_label_of_a_cache_status(status, outcome):
     assert cache_outcome(status) == outcome
 
 
-def test_a_listing_tells_its_age_and_size(busy):
+def test_metrics_of_a_listing(busy):
     age = figure(busy, "sapi_listing_age_seconds", subsystem="filer", view="volumes")
     assert age is not None
     assert 0 <= age < 60
@@ -155,7 +155,7 @@ def test_a_listing_tells_its_age_and_size(busy):
     assert figure(busy, "sapi_listing_age_seconds", subsystem="other", view="volumes") is None
 
 
-def test_filers_tell_their_health_and_breakers(front_end, busy):
+def test_metrics_of_storage_systems(front_end, busy):
     assert figure(busy, "sapi_filer_up", subsystem="filer") == 1
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") == 1
     counted: list[str] = []
@@ -169,7 +169,7 @@ def test_filers_tell_their_health_and_breakers(front_end, busy):
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") is None
 
 
-def test_requests_are_counted_by_route_never_by_name(busy):
+def test_requests_are_counted_by_route_and_not_by_path(busy):
     route = "/v4/{subsystem}/volumes/{volume}"
     assert figure(busy, "sapi_http_requests_total", method="POST", route=route, status="2xx") == 3
     for method, path in (
@@ -192,7 +192,7 @@ def test_requests_that_ask_to_wait_are_not_timed(front_end, client):
     assert figure(client, "sapi_http_request_seconds_count", method="GET", route=route) is None
 
 
-def test_every_process_tells_the_same_and_counts_once(front_end, busy, redis_url):
+def test_every_process_reports_the_counts_of_all(front_end, busy, redis_url):
     other = FrontEnd(redis_url).client()
     assert counts(other)[("sapi_jobs_ended_total", frozenset(
         {("subsystem", "filer"), ("operation", "create_volume"), ("state", "failed"),
@@ -205,7 +205,7 @@ def test_every_process_tells_the_same_and_counts_once(front_end, busy, redis_url
     assert figures == [1, 2, 2]
 
 
-def test_what_was_counted_while_redis_was_away_is_told_later(front_end, redis_client):
+def test_counts_from_an_outage_of_redis_are_reported_later(front_end, redis_client):
     away = FrontEnd("redis://127.0.0.1:1/0").services.redis
     counters = CounterBuffer(away, "sapi:")
     counters.count("http GET /x 5xx")
@@ -217,7 +217,7 @@ def test_what_was_counted_while_redis_was_away_is_told_later(front_end, redis_cl
     assert redis_client.hget("sapi:metrics", "http GET /x 5xx") == b"2"
 
 
-def test_what_was_counted_last_is_told_when_the_process_ends(front_end, redis_client, monkeypatch):
+def test_the_last_counts_are_written_when_the_process_ends(front_end, redis_client, monkeypatch):
     at_end: list[Callable[[], object]] = []
     monkeypatch.setattr(request_metrics, "at_end", at_end.append)
     monkeypatch.setattr(CounterBuffer, "start_flushing", started := Mock())
@@ -240,7 +240,7 @@ def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="callbacks") == pytest.approx(time.time(), abs=60)
 
 
-def test_changes_that_nobody_makes_webhooks_of_are_seen(client, front_end, redis_client):
+def test_changes_not_read_by_the_webhook_process_are_reported(client, front_end, redis_client):
     accepted(client.post("/v4/filer/volumes/a"))
     assert figure(client, "sapi_webhook_unread_seconds") is None
     tail = EventLog(front_end.services.redis, "sapi:").tail()

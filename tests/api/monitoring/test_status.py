@@ -47,7 +47,7 @@ def test_it_shows_queues_listings_workers_and_filers(front_end, client, worker, 
     assert "No worker serves other.list" in text
 
 
-def test_all_is_well_is_said_when_it_is(front_end, client, redis_client):
+def test_it_says_that_all_is_well(front_end, client, redis_client):
     queues = [f"{name}.{queue_class}" for name in ("filer", "other") for queue_class in ("write", "read", "list")]
     front_end.services.scripts.worker_heartbeat("one@host", dict.fromkeys(queues, 8))
     redis_client.set("sapi:breaker:filer:one@host", "closed")
@@ -58,7 +58,7 @@ def test_all_is_well_is_said_when_it_is(front_end, client, redis_client):
     assert "Some workers could not reach filer lately" in _text(client.get("/console/"))
 
 
-def test_a_long_wait_is_said(front_end, client, redis_client):
+def test_a_long_wait_is_reported(front_end, client, redis_client):
     job = accepted(client.post("/v4/filer/volumes/waits")).rpartition("/")[2]
     front_end.services.scripts.worker_heartbeat("one@host", {"filer.write": 8})
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
@@ -66,7 +66,7 @@ def test_a_long_wait_is_said(front_end, client, redis_client):
     assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/console/")))
 
 
-def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(front_end, client, failed):
+def test_a_failure_is_shown_completely_to_clients_that_may_see_the_job(front_end, client, failed):
     # Its requester may, with whatever role they have by now.
     assert f"/console/jobs/{failed}" in front_end.client(Role.USER).get("/console/").text.partition('id="failures"')[2]
     page = client.get("/console/")
@@ -77,7 +77,7 @@ def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(front_end, client, 
     assert re.search(r"\bann\b.*Recent failures.*\bann\b", text)
 
 
-def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front_end, failed, redis_client):
+def test_of_jobs_of_others_only_operation_and_code_are_shown(front_end, failed, redis_client):
     redis_client.hset(f"sapi:job:{failed}", mapping={"requester": "somebody-else", "requester_key": "x"})
     page = front_end.client(Role.USER).get("/console/")
     failures = page.text.partition('id="failures"')[2]
@@ -87,7 +87,7 @@ def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front_end, failed,
         assert secret not in failures
 
 
-def test_strangers_see_no_names_of_machines_receivers_and_objects(redis_url, redis_client):
+def test_anonymous_clients_see_no_names_of_hosts_receivers_and_objects(redis_url, redis_client):
     front_end = FrontEnd(redis_url, user_groups=())
     read = accepted(front_end.client().get("/v4/filer/volumes/secret1", headers={"Prefer": "respond-async"}))
     front_end.worker().fail(read, "backend-error")
@@ -102,7 +102,7 @@ def test_strangers_see_no_names_of_machines_receivers_and_objects(redis_url, red
         assert named == [is_named] * 4
 
 
-def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front_end, redis_client):
+def test_a_receiver_that_has_just_failed_is_reported(front_end, redis_client):
     redis_client.sadd("sapi:webhook_targets", "receiver1")
     redis_client.hset("sapi:webhook_state:receiver1", "failing_since", int(redis_client.time()[0]) * 1000 + 999)
     (receiver,) = service_status.webhooks(front_end.services)
@@ -118,7 +118,7 @@ def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front_end, redis_
     assert "2 receivers of webhooks cannot be reached, the longest for 2 h 1 min." in text
 
 
-def test_one_must_be_a_user_where_users_are_configured(front_end):
+def test_with_user_groups_the_role_user_is_required(front_end):
     stranger = front_end.stranger().get("/console/")
     assert stranger.status_code == 401
     assert "WWW-Authenticate" in stranger.headers
@@ -128,14 +128,14 @@ def test_one_must_be_a_user_where_users_are_configured(front_end):
     assert front_end.client(Role.USER).get("/console/").status_code == 200
 
 
-def test_what_comes_from_outside_is_text(client, redis_client):
+def test_names_and_messages_are_escaped(client, redis_client):
     redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "<script>alert(1)</script>"}')
     page = client.get("/console/").text
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_it_runs_our_script_only_and_loads_nothing_from_elsewhere(client, failed):
+def test_it_loads_scripts_of_this_service_only(client, failed):
     page = client.get("/console/")
     policy = page.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
@@ -167,7 +167,7 @@ def test_the_last_hundred_failures_are_remembered(front_end, client, worker, red
     assert "worker-lost" in client.get("/console/").text
 
 
-def test_the_intervals_of_the_last_day_come_one_after_the_other(front_end, redis_client):
+def test_the_intervals_of_the_last_day_are_consecutive(front_end, redis_client):
     none = totals({})
     for at, count in ((1000, 0), (1300, 7), (1600, 0)):
         redis_client.lpush("sapi:metrics_history", json.dumps({"at": at, **dict.fromkeys(none, count)}))
@@ -180,12 +180,12 @@ def test_the_intervals_of_the_last_day_come_one_after_the_other(front_end, redis
     assert intervals[2]["at"] == pytest.approx(time.time(), abs=60)
 
 
-def test_a_worker_that_has_shut_down_does_so_no_longer(front_end, redis_client):
+def test_a_worker_that_has_shut_down_is_not_listed_as_draining(front_end, redis_client):
     redis_client.zadd("sapi:draining", {"one@host": 1, "two@host": time.time() * 1000})
     assert service_status.draining(front_end.services) == ["two@host"]
 
 
-def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):
+def test_refused_requests_are_no_failures_of_the_service(client, worker):
     worker.carry_out(accepted(client.delete("/v4/filer/volumes/never-there")))
     assert "no-such-volume" not in client.get("/console/").text.partition('id="failures"')[2]
 
@@ -194,10 +194,10 @@ def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):
     ("seconds", "words"),
     [(0, "0 s"), (0.4, "0 s"), (61, "1 min 1 s"), (3600, "1 h"), (90_061, "1 day 1 h"), (200_000, "2 days 7 h")],
 )
-def test_durations(seconds, words):
+def test_durations_are_written_in_their_largest_units(seconds, words):
     assert duration(seconds) == words
 
 
-def test_the_former_address_leads_there(client):
+def test_the_former_path_redirects_to_the_console(client):
     answer = client.get("/status")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/console/")

@@ -45,7 +45,7 @@ schema = schemathesis.pytest.from_fixture("document").exclude(path="/v4/events")
     phases=_PHASES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-def test_answers_are_as_documented(case: schemathesis.Case):
+def test_responses_are_as_documented(case: schemathesis.Case):
     answer = case.call(headers=_HEADERS)
     assert answer.status_code >= 200
     case.validate_response(answer, excluded_checks=_NOT_COMPARED)

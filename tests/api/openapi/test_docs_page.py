@@ -26,13 +26,13 @@ def test_the_page_of_a_problem_loads_our_files_too(client):
     assert "style-src 'self';" in response.headers["Content-Security-Policy"]
 
 
-def test_one_can_sign_in_or_out_but_not_both(front_end, client):
+def test_sign_in_or_sign_out_is_offered_but_not_both(front_end, client):
     signed_in, stranger = client.get("/").text, front_end.stranger().get("/").text
     assert ('href="/login"' in signed_in, 'href="/logout"' in signed_in) == (False, True)
     assert ('href="/login"' in stranger, 'href="/logout"' in stranger) == (True, False)
 
 
-def test_each_file_of_the_page_is_there(client):
+def test_each_file_of_the_page_is_served(client):
     paths = re.findall(r'(?:src|href)="(/docs-assets/[^"]+)"', client.get("/").text)
     assert len(paths) > 2
     for path in paths:
@@ -40,7 +40,7 @@ def test_each_file_of_the_page_is_there(client):
             assert response.status_code == 200, path
 
 
-def test_a_file_that_is_not_the_one_that_was_meant_is_closed(client, monkeypatch):
+def test_a_file_that_fails_the_precondition_is_closed(client, monkeypatch):
     closed: list[str | None] = []
     close = Response.close
 
@@ -55,7 +55,7 @@ def test_a_file_that_is_not_the_one_that_was_meant_is_closed(client, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["../app.py", "%2e%2e%2fapp.py", "index.html", "page.html"])
-def test_no_other_file_is(client, name):
+def test_other_files_are_not_served(client, name):
     problem(client.get(f"/docs-assets/{name}"), 404, "not-found")
 
 
@@ -63,6 +63,6 @@ def test_debug_mode_is_shown(client):
     assert "Debug mode" in client.get("/").text
 
 
-def test_the_page_comes_also_where_it_cannot_be_told_who_asks(front_end):
+def test_the_page_is_served_with_wrong_credentials(front_end):
     page = front_end.stranger().get("/", auth=("ann", "wrong"))
     assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-cache")

@@ -48,7 +48,7 @@ def _example(documented: dict[str, Any], name: str) -> Any:
     return examples.get(name, next(iter(examples.values())))["value"] if examples else documented.get("example")
 
 
-def test_each_succeeds(front_end: FrontEnd, client: FlaskClient, worker: Worker) -> None:
+def test_every_example_succeeds(front_end: FrontEnd, client: FlaskClient, worker: Worker) -> None:
     operations = _operations(front_end)
     # The examples of batches need what is in the listing.
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
@@ -87,8 +87,8 @@ def test_each_change_and_each_of_its_examples_is_tried(front_end: FrontEnd) -> N
     assert named == set(_ORDER)
 
 
-def test_no_query_is_filled_in(front_end: FrontEnd) -> None:
-    """The documentation page sends every example of a query, all together, and shows what few things fit them all."""
+def test_the_documentation_page_fills_in_no_query_parameter(front_end: FrontEnd) -> None:
+    """The documentation page would send the examples of all parameters at once, which few objects match."""
     filled_in = [
         (operation, parameter["name"])
         for operation, (_, path, documented) in _operations(front_end).items()

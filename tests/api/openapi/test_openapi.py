@@ -29,7 +29,7 @@ def operations(document):
     return [item[method] for item in document["paths"].values() for method in _METHODS if method in item]
 
 
-def test_it_is_there_under_both_names_and_made_once(front_end):
+def test_the_document_is_served_at_both_paths_and_made_once(front_end):
     client = front_end.stranger()
     first = client.get("/openapi.json")
     assert client.get("/swagger.json").data == first.data
@@ -38,32 +38,32 @@ def test_it_is_there_under_both_names_and_made_once(front_end):
     assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
 
 
-def test_below_a_prefix_it_names_that(front_end, document):
+def test_below_a_prefix_the_document_has_it(front_end, document):
     assert "servers" not in document
     below = front_end.stranger().get("/openapi.json", base_url="http://localhost/storage").json
     assert below == document | {"servers": [{"url": "/storage"}]}
 
 
-def test_it_names_the_version_of_the_source(document):
+def test_the_document_has_the_version_of_the_project(document):
     source = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert document["info"]["version"] == source["project"]["version"]
 
 
-def test_it_is_valid(document):
+def test_the_document_is_valid(document):
     assert document["openapi"] == "3.1.0"
     validate(document)
     assert len(document["tags"]) > 5
     assert [tag["name"] for tag in document["tags"] if not tag.get("description")] == []
 
 
-def test_what_clients_rely_on_has_not_changed():
+def test_the_recorded_interface_has_not_changed():
     """If it should: ``make interface``, and a line in CHANGELOG.md."""
     before, now = set(interface.FILE.read_text("utf-8").splitlines()), set(interface.lines(openapi.document()))
     assert len(now) > 500
     assert (sorted(before - now), sorted(now - before)) == ([], [])
 
 
-def test_every_reference_leads_somewhere(document):
+def test_every_reference_can_be_resolved(document):
     references = set(re.findall(r'"\$ref": ?"#/([^"]+)"', str(document).replace("'", '"')))
     assert len(references) > 10
     for reference in references:
@@ -81,7 +81,7 @@ def test_patterns_are_in_the_dialect_of_json_schema(document):
     assert [pattern for pattern in patterns if not (pattern.startswith("^") and pattern.endswith("$"))] == []
 
 
-def test_every_operation_is_in_it(document):
+def test_every_operation_is_documented(document):
     operation_names = {name for operation in operations(document) for name in operation.get("x-operations", ())}
     assert operation_names == set(OPERATIONS)
     assert [operation["operationId"] for operation in operations(document) if not operation.get("summary")] == []
@@ -96,7 +96,7 @@ def test_operation_ids_are_unique(document):
     assert len(ids) == len(set(ids))
 
 
-def test_answers_are_those_of_the_operation(document):
+def test_documented_responses_are_those_of_the_operation(document):
     checked = [(operation, name) for operation in operations(document) for name in operation.get("x-operations", ())]
     assert len(checked) >= len(OPERATIONS)
     for operation, name in checked:
@@ -105,7 +105,7 @@ def test_answers_are_those_of_the_operation(document):
         assert operation["x-role"] == OPERATIONS[name].role
 
 
-def test_who_may_do_it_is_documented_and_that_its_end_can_be_sent(document):
+def test_roles_and_callbacks_are_documented(document):
     checked = [operation for operation in operations(document) if "x-operations" in operation]
     assert len(checked) >= 20
     for operation in checked:
@@ -126,7 +126,7 @@ def test_problems_are_documented_as_such(document):
         assert list(response["content"]) == ["application/problem+json"], name
 
 
-def test_what_has_a_tag_may_be_unchanged(document):
+def test_responses_with_an_etag_document_status_304(document):
     reads = [item["get"] for item in document["paths"].values() if "get" in item]
     tagged = [operation for operation in reads if "ETag" in _headers(document, operation, "200")]
     assert len(tagged) >= 15
@@ -153,8 +153,8 @@ def test_a_precondition_that_fails_is_a_problem(front_end, path):
     assert (answer.status_code, len(answer.data)) == (200, int(answer.headers["Content-Length"]))
 
 
-def test_the_cookie_that_it_names_is_that_of_sessions(front_end):
-    """Of those who came by TLS it has another name, whoever read the document first."""
+def test_the_documented_cookie_is_the_session_cookie(front_end):
+    """Over TLS it has another name, whichever client read the document first."""
     for base_url in ("http://localhost", "https://localhost"):
         client = front_end.stranger()
         schemes = client.get("/openapi.json", base_url=base_url).json["components"]["securitySchemes"]

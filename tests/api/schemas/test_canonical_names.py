@@ -50,7 +50,7 @@ def test_rules_of_a_new_policy(client, front_end):
     assert front_end.services.jobs.get(made["id"]).job.arguments["rules"] == ["b", "10.0.0.0/8", ".d", "*.d"]
 
 
-def test_one_key_stands_for_every_spelling(client):
+def test_every_spelling_has_one_key(client):
     key = {"Idempotency-Key": "k1"}
     first = client.put("/v4/filer/volumes/db01/locks/H1", headers=key)
     again = client.put("/v4/filer/volumes/db01/locks/h1", headers=key)
@@ -63,11 +63,11 @@ def test_one_key_stands_for_every_spelling(client):
 
 
 @pytest.mark.parametrize("rule", ["10.0.0.0/0.0.0.255", "10.0.0.0/33", "fe80::1%eth0", "1.2.3.4/255.0.255.0"])
-def test_what_is_no_network_is_refused(client, rule: str):
+def test_an_invalid_network_is_refused(client, rule: str):
     problem(client.put(f"/v4/filer/export/team/rule/{quote(rule, safe='/:')}"), 422, "validation-failed")
 
 
-def test_the_canonical_form_is_its_own():
+def test_the_canonical_form_is_unchanged():
     for text in ("H", "2001:DB8::/32", "::ffff:10.0.0.0/104", "1.2.3.4/24", "@A", "*.X", "é", "", "a b", "0.0.0.0/0"):
         assert canonical_match(canonical_match(text)) == canonical_match(text)
     assert covers("10.0.0.0/8", "10.1.0.0/16")
@@ -107,7 +107,7 @@ class TestRestricted:
      ("tiering_policy", "snapshot_only"), ("comment", "x" * 1024), ("comment", "a\nb"), ("type", "rw"),
      ("qos_policy", "*"), ("snapshot_policy", "")],
 )  # fmt: skip
-def test_settings_that_cannot_be(client, field: str, value: object):
+def test_invalid_settings_are_refused(client, field: str, value: object):
     for method, address in (("POST", "/v4/filer/volumes/a"), ("PATCH", "/v4/filer/volumes/a")):
         response = client.open(address, method=method, json={field: value})
         assert pointers(problem(response, 422, "validation-failed")) == [f"/{field}"]

@@ -147,7 +147,7 @@ def test_each_has_a_largest_length(check, longest, of_length):
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_checked_without_a_mistake(text):
+def test_any_text_is_checked_without_an_exception(text):
     for check in (names.volume, names.junction_path, names.snapshot, names.host, names.policy, names.rule, names.word):
         assert isinstance(check(text), str)
 
