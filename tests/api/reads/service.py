@@ -45,7 +45,7 @@ class Service:
         **values: Any,
     ):
         self.away_file = folder / "away"
-        #: The cache keys of the reads that the application itself was asked for, where a test counts them.
+        #: The cache keys of the reads that reached the application itself, where a test counts them.
         self.times: list[str] = []
         self.redis = Redis.from_url(redis_url)
         options = {

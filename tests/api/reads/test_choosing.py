@@ -26,7 +26,7 @@ SORT = st.lists(
 )
 
 
-def naively(records: list[dict[str, Any]], filters: list[Any], sort: list[tuple[str, bool]]) -> list[int]:
+def filtered_by_record(records: list[dict[str, Any]], filters: list[Any], sort: list[tuple[str, bool]]) -> list[int]:
     order = list(range(len(records)))
     for name, descending in reversed(sort):
         present = [n for n in order if records[n][name] is not None]
@@ -36,12 +36,12 @@ def naively(records: list[dict[str, Any]], filters: list[Any], sort: list[tuple[
 
 
 @given(records=RECORDS, filters=FILTERS, sort=SORT)
-def test_it_finds_what_a_look_at_each_record_finds(records, filters, sort):
+def test_filters_by_column_select_the_same_rows_as_filters_by_record(records, filters, sort):
     records = [{"name": f"{number:03}", **record} for number, record in enumerate(records)]
     listing = Listing.of("name", records, ordered=True)
     compiled = [(name, compile_expression(text, kind)) for name, text, kind in filters]
 
     selected = numbers(listing, ("thing", uuid.uuid4().hex), compiled, sort, "query")
 
-    assert list(selected) == naively(records, filters, sort)
-    assert list(selected[:2]) == naively(records, filters, sort)[:2]
+    assert list(selected) == filtered_by_record(records, filters, sort)
+    assert list(selected[:2]) == filtered_by_record(records, filters, sort)[:2]

@@ -57,7 +57,7 @@ def test_the_whole_listing_is_a_bare_array_in_order_of_names(listed):
     assert answer.headers["X-Total-Count"] == "60"
 
 
-def test_filters_are_joined_by_and(listed):
+def test_filters_are_combined_by_and(listed):
     every = listed.get().json
     answer = listed.get("volumes?name=a*|c*&size_used=>1000GB&size_used=<4000GB&state=!offline")
     expected = [
@@ -78,7 +78,7 @@ def test_one_field_may_have_two_filters(listed):
     assert once.headers["ETag"] != twice.headers["ETag"]
 
 
-def test_nothing_fits(listed):
+def test_without_a_match_the_list_is_empty(listed):
     answer = listed.get("volumes?name=nothing")
     assert (answer.json, answer.headers["X-Total-Count"]) == ([], "0")
     assert "Link" not in answer.headers
@@ -113,7 +113,7 @@ def test_pages_together_are_the_whole(listed, query):
     assert listed.get(f"volumes?limit=7{query}").headers["X-Total-Count"] == str(len(whole))
 
 
-def test_pages_go_on_over_their_own_generation(listed):
+def test_pages_continue_over_their_own_version(listed):
     whole = names(listed.get())
     answer = listed.get("volumes?limit=20&sort=name")
     seen = names(answer)
@@ -130,7 +130,7 @@ def test_pages_go_on_over_their_own_generation(listed):
     assert seen == whole
 
 
-def test_a_generation_that_is_gone(make_service):
+def test_a_page_of_an_expired_version_is_refused(make_service):
     service = make_service(volumes=20, old_listing_ttl=1)
     service.get()
     service.run_all()
@@ -144,13 +144,13 @@ def test_a_generation_that_is_gone(make_service):
     assert (gone.status_code, gone.json["code"]) == (410, "page-token-expired")
 
 
-def test_a_page_has_a_largest_size_also_where_no_limit_is_given(listed, monkeypatch):
+def test_the_page_size_is_limited_by_default(listed, monkeypatch):
     monkeypatch.setattr(collection_response, "MOST_LIMIT", 5)
     answer = listed.get(next_path(listed.get("volumes?limit=7")).replace("limit=7&", ""))
     assert names(answer) == names(listed.get())[7:12]
 
 
-def test_tokens_that_are_no_good(listed):
+def test_invalid_page_tokens_are_refused(listed):
     path = next_path(listed.get("volumes?limit=7&sort=name"))
     query = dict(parse_qsl(urlsplit(path).query))
     token = query["page_token"]
@@ -182,14 +182,14 @@ def test_tokens_that_are_no_good(listed):
 @pytest.mark.parametrize(
     ("base_seq", "seq", "start"), [(5, 4, 0), (-1, 0, 0), (0, 2**53, 0), (0, 0, -1), (0, 0, 1.5), (0, 0, True)]
 )
-def test_a_token_that_somebody_made_up_names_no_version(base_seq, seq, start):
+def test_a_token_with_invalid_numbers_is_refused(base_seq, seq, start):
     version = ListingVersion("dummy/volumes", "base", base_seq, seq)
     token = make_token(ListingState("dummy/volumes", 0, version, 0), "name=a", start)
     with pytest.raises(Problem, match="damaged"):
         parse_token(token, "name=a")
 
 
-def test_a_token_names_its_version_in_letters_that_a_url_may_have():
+def test_a_token_is_safe_in_urls():
     version = ListingVersion("dummy/volumes/???>>>~~~ÿÿÿ/snapshots", "base", 1, 2, "3")
     token = make_token(ListingState(version.cache_key, 0, version, 4), "name=a", 5)
     assert {"-", "_"} <= set(token)
@@ -198,7 +198,7 @@ def test_a_token_names_its_version_in_letters_that_a_url_may_have():
 
 
 @pytest.mark.parametrize("name", ["cache_key", "base", "changed"])
-def test_a_token_that_somebody_made_up_has_texts_where_versions_have_them(name):
+def test_a_token_with_wrong_types_is_refused(name):
     wrong: Any = {name: 5}
     version = replace(ListingVersion("dummy/volumes", "base", 0, 0), **wrong)
     token = make_token(ListingState("dummy/volumes", 0, version, 0), "name=a", 0)
@@ -230,7 +230,7 @@ def test_a_token_that_somebody_made_up_has_texts_where_versions_have_them(name):
         ("colour=red", "/colour"),
     ],
 )
-def test_bad_expressions_name_their_parameter(listed, query, pointer):
+def test_invalid_expressions_are_reported_with_their_parameter(listed, query, pointer):
     answer = listed.get(f"volumes?{query}")
     assert (answer.status_code, answer.json["code"]) == (422, "validation-failed")
     assert answer.json["errors"][0]["pointer"] == pointer
@@ -254,7 +254,7 @@ def test_policies_are_filtered_by_their_rules(listed):
     assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (422, "/sort")
 
 
-def test_a_query_counts_for_the_etag(listed):
+def test_the_etag_depends_on_the_query(listed):
     second = next_path(listed.get("volumes?limit=3")).partition("?")[2]
     queries = (
         "", "limit=3", second, "limit=4", "sort=name", "sort=-name", "fields=name", "fields=uuid", "name=a*", "name=c*",
@@ -274,7 +274,7 @@ def test_the_result_of_a_listing_job_takes_the_query_of_its_request(make_service
     assert (result.headers["X-Total-Count"], result.headers["Cache-Control"]) == ("20", "private, no-cache")
 
 
-def test_two_front_ends_say_the_same(listed):
+def test_two_front_ends_return_the_same_responses(listed):
     other = listed.another_front_end()
     listed.change("DELETE", "volumes/acclog_backup01")
     for query in ("", "?limit=4&sort=-size_used", "?name=a*"):

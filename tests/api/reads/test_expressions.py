@@ -71,7 +71,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ("!@db", tuple, [("x",), ()], [("x", "@db")]),
     ],
 )
-def test_operators(text, kind, fitting, others):
+def test_each_operator(text, kind, fitting, others):
     fits = compile_expression(text, kind)
     assert [value for value in fitting if not fits(value)] == []
     assert [value for value in others if fits(value)] == []
@@ -84,18 +84,18 @@ def test_operators(text, kind, fitting, others):
      (">", str), ('"a', str),
      (">yesterday", datetime), ("2017-13-01T00:00:00Z", datetime), ("0001-01-01T00:00:00+01:00", datetime)],
 )  # fmt: skip
-def test_nonsense(text, kind):
+def test_invalid_expressions_are_refused(text, kind):
     with pytest.raises(BadExpression):
         compile_expression(text, kind)
 
 
 @pytest.mark.parametrize("text", ["", "a||b", "|a", "a|"])
-def test_an_alternative_that_is_empty_is_named_as_that(text):
+def test_an_empty_alternative_is_reported(text):
     with pytest.raises(BadExpression, match="has an empty alternative"):
         compile_expression(text, str)
 
 
-def test_no_pattern_takes_for_ever():
+def test_a_pattern_with_many_wildcards_is_matched_in_time():
     fits = compile_expression("*a" * 2000 + "*b", str)
     assert not fits("a" * 5000)
 
@@ -113,6 +113,6 @@ _WILDCARDS = st.lists(
 @example(["a.b*", "*c", "*(*"], "+a.b")
 @example(["a.b*", "*c", "*(*"], "c+")
 @example(["a.b*", "*c", "*(*"], "(")
-def test_many_wildcards_fit_what_one_of_them_fits(wildcards, value):
+def test_repeated_wildcards_match_like_one(wildcards, value):
     together = compile_expression("|".join(wildcards), str)(value)
     assert together is any(compile_expression(wildcard, str)(value) for wildcard in wildcards)

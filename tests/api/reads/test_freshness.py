@@ -44,7 +44,7 @@ def test_a_read_that_does_not_wait_says_so(service):
     assert "Preference-Applied" not in service.get(Prefer="wait=0").headers
 
 
-def test_a_read_waits_as_long_as_is_set_unless_it_says_otherwise(make_service, monkeypatch):
+def test_a_read_waits_for_the_configured_time_by_default(make_service, monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr("api.reads.lookup.wait_for_end", lambda _services, _job_id, seconds: waits.append(seconds))
     service = make_service(api={"read_wait": 7.0})
@@ -66,7 +66,7 @@ def test_a_stale_copy_is_served_while_one_refresh_runs(service):
 
 
 @pytest.mark.parametrize("outcome", [SubmitOutcome.FULL, SubmitOutcome.CHANGED])
-def test_a_refresh_that_is_not_made_is_not_named(service, monkeypatch, outcome):
+def test_without_a_refresh_job_no_operation_location_is_sent(service, monkeypatch, outcome):
     listed(service)
     service.age("dummy/volumes", 100)
     monkeypatch.setattr(Jobs, "accept", lambda _self, _new: (outcome, "of no job", None))
@@ -78,7 +78,7 @@ def test_a_refresh_that_is_not_made_is_not_named(service, monkeypatch, outcome):
     ("directive", "refresh", "may_join", "has_seen"),
     [("max-stale", True, True, True), ("max-age=1", False, True, True), ("no-cache", False, False, False)],
 )
-def test_what_a_read_asks_for(service, monkeypatch, directive, refresh, may_join, has_seen):
+def test_each_directive_submits_the_right_read(service, monkeypatch, directive, refresh, may_join, has_seen):
     """Whether it may join a read under way, and whether a listing that came meanwhile is good enough for it."""
     listed(service)
     service.age("dummy/volumes", 100)
@@ -96,7 +96,7 @@ def test_what_a_read_asks_for(service, monkeypatch, directive, refresh, may_join
     assert (new.target, new.query, new.requester) == ("/v4/dummy/volumes", "fields=name", "admin")
 
 
-def test_beyond_stale_the_filer_is_asked(service):
+def test_beyond_the_stale_time_a_read_job_is_submitted(service):
     listed(service)
     service.age("dummy/volumes", 3700)
     answer = service.get()
@@ -128,7 +128,7 @@ def test_beyond_stale_the_filer_is_asked(service):
         (86500, "max-stale", False),
     ],
 )
-def test_directives(service, age, directive, is_hit):
+def test_each_cache_control_directive(service, age, directive, is_hit):
     listed(service)
     service.age("dummy/volumes", age)
     answer = service.get(Cache_Control=directive) if directive else service.get()
@@ -142,7 +142,7 @@ def test_pragma_counts_where_cache_control_is_missing(service):
     assert service.get(Pragma="no-cache", Cache_Control="max-stale").status_code == 200
 
 
-def test_only_if_cached_asks_nobody(service):
+def test_only_if_cached_submits_no_job(service):
     answer = service.get(Cache_Control="only-if-cached")
     assert (answer.status_code, answer.json["code"]) == (504, "not-cached")
     listed(service)
@@ -152,7 +152,7 @@ def test_only_if_cached_asks_nobody(service):
     assert not service.waiting()
 
 
-def test_no_cache_joins_only_what_has_not_begun(service):
+def test_no_cache_joins_only_reads_that_have_not_begun(service):
     waiting = service.get(Cache_Control="no-cache").json["id"]
     joined = service.get(Cache_Control="no-cache")
     assert (joined.json["id"], joined.headers["Cache-Status"]) == (waiting, "storage-api; fwd=miss; collapsed")
@@ -170,7 +170,7 @@ def test_no_cache_joins_only_what_has_not_begun(service):
         (100, "max-age=5", "stale"),
     ],
 )
-def test_it_is_said_whether_the_client_or_the_age_is_the_reason(service, age_s, directive, reason):
+def test_cache_status_tells_whether_the_request_or_the_age_is_the_reason(service, age_s, directive, reason):
     listed(service)
     service.age("dummy/volumes", age_s)
     answer = service.get(Cache_Control=directive)
@@ -183,7 +183,7 @@ def test_no_cache_is_answered_by_a_listing_that_began_after_it(service):
     assert (answer.status_code, answer.headers["Cache-Status"]) == (202, "storage-api; fwd=request")
 
 
-def test_a_thousand_clients_make_one_job(make_service):
+def test_many_requests_submit_one_job(make_service):
     service = make_service(api={"read_wait": 20.0})
     answers = []
 
@@ -203,13 +203,13 @@ def test_a_thousand_clients_make_one_job(make_service):
     assert sum("collapsed" in answer.headers["Cache-Status"] for answer in answers) <= 99
 
 
-def test_a_leader_that_died_holds_nobody_up(service):
+def test_a_read_without_a_record_is_not_joined(service):
     dead = service.get().json["id"]
     service.redis.delete(f"sapi:job:{dead}")
     assert service.get().json["id"] != dead
 
 
-def test_cache_fresh_of_nothing(make_service):
+def test_a_fresh_time_of_0(make_service):
     service = make_service(cache_fresh=0, cache_stale=0)
     listed(service)
     service.age("dummy/volumes", 1)

@@ -37,7 +37,7 @@ def ask(client: FlaskClient, number: int) -> Any:
 
 
 class TestShares:
-    def test_strangers_leave_places_to_others(self, small: FrontEnd):
+    def test_anonymous_reads_take_a_share_of_the_queue(self, small: FrontEnd):
         stranger = small.stranger()
         for number in range(2):
             accepted(ask(stranger, number))
@@ -48,26 +48,26 @@ class TestShares:
         assert "not signed in" in refused["detail"]
         accepted(ask(small.client(), 4))
 
-    def test_one_user_leaves_places_to_others(self, small: FrontEnd):
+    def test_reads_of_one_user_take_a_share_of_the_queue(self, small: FrontEnd):
         for number in range(7):
             accepted(ask(small.client(), number))
         refused = problem(ask(small.client(), 7), 429, "queue-full")
         assert refused["limit"] == "SAPI_USER_QUEUE_SHARE"
         accepted(ask(small.stranger(), 8))
 
-    def test_a_place_is_free_again_when_the_job_runs(self, small: FrontEnd, worker_of: Any):
+    def test_a_running_job_does_not_count_towards_the_share(self, small: FrontEnd, worker_of: Any):
         stranger = small.stranger()
         jobs = [accepted(ask(stranger, number)) for number in range(2)]
         worker_of(small).carry_out(jobs[0])
         accepted(ask(stranger, 3))
         problem(ask(stranger, 4), 429, "queue-full")
 
-    def test_a_cancelled_job_gives_its_place_back(self, small: FrontEnd):
+    def test_a_cancelled_job_does_not_count_towards_the_share(self, small: FrontEnd):
         jobs = [accepted(ask(small.client(), number)) for number in range(7)]
         assert small.client().post(f"{jobs[0]}/cancel").status_code == 200
         accepted(ask(small.client(), 8))
 
-    def test_places_of_records_that_were_deleted_by_hand_come_back(self, small: FrontEnd, redis_client: Redis):
+    def test_deleted_records_do_not_count_towards_the_share(self, small: FrontEnd, redis_client: Redis):
         stranger = small.stranger()
         for number in range(2):
             job = accepted(ask(stranger, number)).rpartition("/")[2]
@@ -75,7 +75,7 @@ class TestShares:
             redis_client.zrem("sapi:queued:filer.read", job)
         accepted(ask(stranger, 3))
 
-    def test_whoever_asks_for_little_is_served_first(self, redis_url: str, redis_client: Redis):
+    def test_requesters_with_fewer_queued_reads_come_first(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url)
         for number in range(100):
             accepted(ask(front_end.stranger(), number))
@@ -83,7 +83,7 @@ class TestShares:
         assert answer.json["queue"]["position"] <= 3
         assert answer.json["queue"]["waiting_reason"] in ("behind-jobs", "no-worker-online")
 
-    def test_a_full_queue_says_that_it_is_full(self, redis_url: str, redis_client: Redis):
+    def test_a_full_queue_is_reported_as_full(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url, queue_limit=2)
         for number in range(2):
             accepted(ask(front_end.client(), number))
@@ -103,7 +103,7 @@ class TestShares:
 
 
 class TestRates:
-    def test_reads_of_one_address_are_counted(self, redis_url: str, redis_client: Redis):
+    def test_reads_of_one_address_are_limited(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url, address_read_rate=2)
         for number in range(2):
             accepted(ask(front_end.stranger(), number))
@@ -113,7 +113,7 @@ class TestRates:
         assert abs(int(answer.headers["Retry-After"]) - (60 - time.time() % 60)) <= 5
         accepted(ask(front_end.client(), 3))
 
-    def test_an_ipv6_host_has_one_address_for_this(self, redis_url: str, redis_client: Redis):
+    def test_addresses_of_one_ipv6_network_are_counted_together(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url, address_read_rate=2)
 
         def from_host(last: int) -> Any:
@@ -125,7 +125,7 @@ class TestRates:
             accepted(from_host(last))
         problem(from_host(3), 429, "rate-limited")
 
-    def test_all_strangers_together_are_counted(self, redis_url: str, redis_client: Redis):
+    def test_reads_of_all_anonymous_clients_are_limited(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url, strangers_read_rate=2)
         for last in (1, 2):
             accepted(
@@ -139,7 +139,7 @@ class TestRates:
             "rate-limited",
         )
 
-    def test_a_user_is_counted_too(self, redis_url: str, redis_client: Redis):
+    def test_reads_of_one_user_are_limited(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url, user_read_rate=2)
         answers = [ask(front_end.client(), number) for number in range(5)]
         accepted(answers[0])
@@ -148,7 +148,7 @@ class TestRates:
         assert refused
         assert problem(refused[0], 429, "rate-limited")["limit"] == "SAPI_USER_READ_RATE"
 
-    def test_who_joins_a_read_does_not_ask(self, redis_url: str, redis_client: Redis):
+    def test_joined_reads_are_not_counted(self, redis_url: str, redis_client: Redis):
         front_end = open_front_end(redis_url, address_read_rate=1)
         accepted(ask(front_end.stranger(), 0))
         for _ in range(3):
@@ -167,7 +167,7 @@ class TestMemory:
         yield use
         redis_client.config_set("maxmemory", 0)
 
-    def test_reads_by_job_are_refused_so_that_changes_find_room(self, redis_url: str, nearly_full: Any):
+    def test_reads_are_refused_when_memory_is_nearly_full(self, redis_url: str, nearly_full: Any):
         front_end = open_front_end(redis_url)
         nearly_full(90)
         answer = ask(front_end.client(), 1)
@@ -175,7 +175,7 @@ class TestMemory:
         assert "Retry-After" in answer.headers
         accepted(front_end.client().post(f"{VOLUMES}/new", json={}))
 
-    def test_strangers_are_refused_first(self, redis_url: str, nearly_full: Any):
+    def test_anonymous_reads_are_refused_first(self, redis_url: str, nearly_full: Any):
         nearly_full(50)
         accepted(ask(open_front_end(redis_url).stranger(), 1))
         # A process that has not looked at the memory before.
@@ -184,7 +184,7 @@ class TestMemory:
         problem(ask(front_end.stranger(), 1), 503, "queue-unavailable")
         accepted(ask(front_end.client(), 1))
 
-    def test_copies_are_served_all_the_same(
+    def test_cached_copies_are_served_when_memory_is_nearly_full(
         self, redis_url: str, redis_client: Redis, nearly_full: Any, worker_of: Any
     ):
         front_end = open_front_end(redis_url)
@@ -203,7 +203,7 @@ class TestMemory:
 
 
 class TestLeftovers:
-    def test_nothing_stays_of_what_does_not_exist(self, redis_url: str, redis_client: Redis, worker_of: Any):
+    def test_reads_of_missing_objects_leave_no_keys(self, redis_url: str, redis_client: Redis, worker_of: Any):
         front_end = open_front_end(redis_url)
         worker = worker_of(front_end)
         worker.carry_out(accepted(front_end.client().get(VOLUMES, headers=ASYNC)))
@@ -220,7 +220,7 @@ class TestLeftovers:
         }
         assert keys_after == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs}
 
-    def test_a_failed_read_does_not_forget_what_is_known(self, redis_url: str, redis_client: Redis, worker_of: Any):
+    def test_a_failed_read_keeps_the_cached_listing(self, redis_url: str, redis_client: Redis, worker_of: Any):
         front_end = open_front_end(redis_url)
         worker = worker_of(front_end)
         name = front_name(front_end, worker)
@@ -229,9 +229,7 @@ class TestLeftovers:
         front_end.services.scripts.abandon_read(f"filer/volumes/{name}/snapshots")
         assert redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots") == state != {}
 
-    def test_the_record_of_a_read_lives_minutes_and_that_of_a_change_days(
-        self, redis_url: str, redis_client: Redis, worker_of: Any
-    ):
+    def test_records_of_reads_expire_before_those_of_changes(self, redis_url: str, redis_client: Redis, worker_of: Any):
         front_end = open_front_end(redis_url)
         worker = worker_of(front_end)
         name = front_name(front_end, worker)
@@ -246,9 +244,7 @@ class TestLeftovers:
         read_ms, change_ms = (redis_client.pttl(f"sapi:result:{job_id}") for job_id in (read, change))
         assert 240_000 < read_ms <= 300_000 < change_ms
 
-    def test_what_strangers_read_of_one_object_is_not_kept_for_long(
-        self, redis_url: str, redis_client: Redis, worker_of: Any
-    ):
+    def test_anonymous_reads_of_one_object_expire_soon(self, redis_url: str, redis_client: Redis, worker_of: Any):
         front_end = open_front_end(redis_url)
         worker = worker_of(front_end)
         name = front_name(front_end, worker)
@@ -262,7 +258,7 @@ class TestLeftovers:
         assert all(0 < ttl <= 600_000 for ttl in of_objects.values()), of_objects
         assert any(ttl > 3_600_000 for key, ttl in ttls.items() if key not in of_objects)
 
-    def test_a_path_has_an_end(self, small: FrontEnd):
+    def test_the_length_of_a_path_is_limited(self, small: FrontEnd):
         answer = small.stranger().get(f"{VOLUMES}/:/f1/{'q' * 7600}/snapshots", headers=ASYNC)
         assert "at most 1024 characters" in problem(answer, 422, "validation-failed")["detail"]
         assert (

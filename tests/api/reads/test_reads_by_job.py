@@ -21,7 +21,7 @@ def _cached(service: Service) -> None:
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
-def test_a_copy_that_has_become_another_is_looked_at_again(
+def test_a_copy_that_changed_before_the_submission_is_looked_up_again(
     service: Service, monkeypatch: pytest.MonkeyPatch, is_cached: bool
 ):
     """Another request's read ended between the look at the copy and the submission."""
@@ -38,7 +38,7 @@ def test_a_copy_that_has_become_another_is_looked_at_again(
     assert (answer.status_code, len(service.waiting())) == ((200, 0) if is_cached else (202, 1))
 
 
-def test_a_read_that_has_ended_since_the_first_look_is_not_repeated(service: Service, monkeypatch: pytest.MonkeyPatch):
+def test_a_read_that_ended_before_the_submission_is_not_repeated(service: Service, monkeypatch: pytest.MonkeyPatch):
     look = lookup._cached_copy
 
     def look_too_early(read_request: Any) -> Any:
@@ -79,7 +79,7 @@ def test_a_read_that_was_cancelled_while_it_was_waited_for(make_service: Any, mo
 
 
 @pytest.mark.parametrize("dropped", ["DEL sapi:listing:dummy/volumes", "HDEL sapi:listing:dummy/volumes base"])
-def test_what_was_read_is_as_old_as_the_begin_of_its_job_when_a_change_has_dropped_the_copy(
+def test_a_result_without_a_copy_is_as_old_as_the_begin_of_its_job(
     make_service: Any, monkeypatch: pytest.MonkeyPatch, dropped: str
 ):
     service = make_service(api={"read_wait": 20.0})
@@ -98,7 +98,7 @@ def test_what_was_read_is_as_old_as_the_begin_of_its_job_when_a_change_has_dropp
     assert answer.get_etag() == (base.decode().rpartition(":")[2], False)
 
 
-def test_what_was_read_and_is_gone_before_it_is_answered_can_be_asked_for_again(
+def test_a_result_that_expired_before_the_response_may_be_requested_again(
     make_service: Any, monkeypatch: pytest.MonkeyPatch
 ):
     service = make_service(api={"read_wait": 20.0})
@@ -115,7 +115,7 @@ def test_what_was_read_and_is_gone_before_it_is_answered_can_be_asked_for_again(
     assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
 
 
-def test_where_a_path_leads_is_looked_up_for_each_request(service: Service, monkeypatch: pytest.MonkeyPatch):
+def test_a_path_is_resolved_for_each_request(service: Service, monkeypatch: pytest.MonkeyPatch):
     """It may be another volume by then: no answer is repeated, as those for a volume's name are."""
     _cached(service)
     volume = _first_volume(service)
@@ -148,7 +148,7 @@ def test_snapshots_by_the_path_of_their_volume_while_the_storage_system_is_unava
     assert answer.json == service.get(snapshots).json
 
 
-def test_a_result_that_is_kept_no_longer_is_answered_by_the_listing_of_now_or_not_at_all(
+def test_an_expired_result_is_served_from_the_present_listing_or_refused(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ):
     _cached(service)

@@ -32,7 +32,7 @@ def stable(answer):
 
 
 @pytest.mark.parametrize("path", ["volumes", "volumes?limit=3&sort=-name", "export"])
-def test_the_same_is_answered_without_the_application(read_service, path):
+def test_a_repeated_request_is_answered_without_the_application(read_service, path):
     first, again = read_service.get(path), read_service.get(path)
     assert len(read_service.times) == 1
     assert (again.status_code, again.data, stable(again)) == (200, first.data, stable(first))
@@ -43,7 +43,7 @@ def test_the_same_is_answered_without_the_application(read_service, path):
     assert len(read_service.times) == 1
 
 
-def test_who_has_not_signed_in_is_answered_without_the_application_too(read_service):
+def test_a_repeated_anonymous_request_is_answered_without_the_application(read_service):
     client = read_service.app.test_client(use_cookies=False)
     answers = [client.get("/v4/dummy/volumes").status_code for _ in range(3)]
     assert (answers, len(read_service.times)) == ([200] * 3, 1)
@@ -52,14 +52,14 @@ def test_who_has_not_signed_in_is_answered_without_the_application_too(read_serv
     assert (answers, len(read_service.times)) == ([200] * 2, 3)
 
 
-def test_a_304_too(read_service):
+def test_a_repeated_304_is_answered_without_the_application(read_service):
     tag = read_service.get().headers["ETag"]
     answers = [read_service.get(If_None_Match=tag) for _ in range(3)]
     assert [(answer.status_code, answer.data) for answer in answers] == [(304, b"")] * 3
     assert len(read_service.times) == 2
 
 
-def test_what_sets_a_cookie_is_given_to_nobody_else(read_service):
+def test_a_response_with_a_cookie_is_not_cached(read_service):
     app = read_service.another_front_end()
     app.after_request(lambda response: response.set_cookie("of", "one browser") or response)
     answers = [read_service.get(app=app) for _ in range(2)]
@@ -67,7 +67,7 @@ def test_what_sets_a_cookie_is_given_to_nobody_else(read_service):
     assert len(read_service.times) == 2
 
 
-def test_what_failed_after_all_is_not_answered_again(read_service):
+def test_an_error_response_is_not_cached(read_service):
     app = read_service.another_front_end()
     statuses = [500, 200]
 
@@ -80,7 +80,7 @@ def test_what_failed_after_all_is_not_answered_again(read_service):
     assert len(read_service.times) == 2
 
 
-def test_a_change_ends_it_at_once(read_service):
+def test_a_change_invalidates_the_response_at_once(read_service):
     for number in range(5):
         read_service.get()
         assert f"new{number}" not in read_service.get().text
@@ -88,7 +88,7 @@ def test_a_change_ends_it_at_once(read_service):
         assert f"new{number}" in read_service.get().text
 
 
-def test_age_goes_on_and_ends_it(read_service):
+def test_the_age_header_grows_until_the_response_is_stale(read_service):
     read_service.get()
     read_service.age("dummy/volumes", 30)
     read_service.get()
@@ -101,7 +101,7 @@ def test_age_goes_on_and_ends_it(read_service):
 
 
 @pytest.mark.parametrize(("age_s", "times"), [(-30, 2), (30, 1), (61, 2)])
-def test_age_alone_ends_it(read_service, monkeypatch, age_s, times):
+def test_a_response_beyond_its_maximum_age_is_not_served(read_service, monkeypatch, age_s, times):
     """Redis replies the same as before: only the age, at most 60 s and not negative (a clock was set back), differs."""
     mark = response_cache.mark_cacheable
 
@@ -113,7 +113,7 @@ def test_age_alone_ends_it(read_service, monkeypatch, age_s, times):
     assert len(read_service.times) == times
 
 
-def test_a_bearer_token_is_checked_each_time(read_service, provider, monkeypatch):
+def test_a_bearer_token_is_checked_for_each_request(read_service, provider, monkeypatch):
     discovery = f"{provider.issuer}/.well-known/openid-configuration"
     client = read_service.another_front_end(
         oauth_discovery_url=discovery, oauth_client_id=CLIENT_ID, oauth_secret_key=CLIENT_SECRET
@@ -128,7 +128,7 @@ def test_a_bearer_token_is_checked_each_time(read_service, provider, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Accept-Encoding", "Cache-Control"])
-def test_another_client_is_another_request(read_service, name):
+def test_another_client_does_not_get_the_response(read_service, name):
     read_service.get()
     read_service.get()
     headers = (
@@ -145,7 +145,7 @@ def test_another_client_is_another_request(read_service, name):
 
 
 @pytest.mark.parametrize(("auth", "valid_s"), [({}, 60), ({"session_idle": 80}, 20), ({"roles_max_age": 10}, 10)])
-def test_a_session_reaches_the_application_again(read_service, monkeypatch, auth, valid_s):
+def test_a_request_with_a_session_reaches_the_application_at_intervals(read_service, monkeypatch, auth, valid_s):
     """It extends the session, and asks which roles the user has by now, also where listings are fresh for hours."""
     client, now_s = read_service.another_front_end(**auth).test_client(), time.monotonic()
     client.get("/login")
@@ -160,7 +160,7 @@ def test_a_session_reaches_the_application_again(read_service, monkeypatch, auth
 
 
 @pytest.mark.parametrize("age_s", [290, -290])
-def test_roles_of_an_older_session_are_used_no_longer_than_they_may_be(read_service, provider, monkeypatch, age_s):
+def test_roles_of_a_session_are_used_no_longer_than_configured(read_service, provider, monkeypatch, age_s):
     """Of 300 s, 290 were over when the answer was made; or the clock was set back so far since."""
     discovery = f"{provider.issuer}/.well-known/openid-configuration"
     client = read_service.another_front_end(
@@ -179,7 +179,7 @@ def test_roles_of_an_older_session_are_used_no_longer_than_they_may_be(read_serv
     assert asked[2] == asked[0] + 1
 
 
-def test_a_session_that_ended_is_answered_no_more(read_service):
+def test_after_the_end_of_a_session_nothing_is_served(read_service):
     client = read_service.app.test_client()
     client.get("/login")
     cookie = client.get_cookie("sapi_session")
@@ -194,7 +194,7 @@ def test_a_session_that_ended_is_answered_no_more(read_service):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", None])
-def test_every_answer_is_audited(read_service, tmp_path, address):
+def test_every_response_is_audited(read_service, tmp_path, address):
     """Also where nobody knows from which address the request came."""
     client = read_service.app.test_client()
     client.environ_base["REMOTE_ADDR"] = address
@@ -214,7 +214,7 @@ def test_every_answer_is_audited(read_service, tmp_path, address):
     assert (first["allowed"], first["who"], first["status"]) == (True, "admin", 200)
 
 
-def test_every_answer_is_a_line_of_the_log(read_service):
+def test_every_response_is_logged(read_service):
     with structlog.testing.capture_logs() as logged:
         ids = [read_service.get().headers["X-Request-ID"] for _ in range(2)]
     lines = [entry for entry in logged if entry["event"] == "request"]
@@ -224,7 +224,7 @@ def test_every_answer_is_a_line_of_the_log(read_service):
     }
 
 
-def test_every_answer_is_counted(read_service, monkeypatch):
+def test_every_response_is_counted(read_service, monkeypatch):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
     counters = read_service.app.extensions["storage-api-counters"]
     before = Counter(counters._counts)
@@ -236,7 +236,7 @@ def test_every_answer_is_counted(read_service, monkeypatch):
 
 
 @pytest.mark.parametrize(("network", "wrong"), [("127.0.0.1/32", 100), ("192.0.2.1/32", 300)])
-def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, redis_client, monkeypatch, network, wrong):
+def test_after_too_many_wrong_passwords_no_response_is_served(read_service, redis_client, monkeypatch, network, wrong):
     # As after a moment, for which the process remembers that the password was right.
     monkeypatch.setattr(RecentSignIns, "counts", lambda *_: None)
     assert [read_service.get().status_code for _ in range(2)] == [200, 200]
@@ -263,8 +263,8 @@ def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, red
         ({"environ_overrides": {"wsgi.url_scheme": "https"}}, 2), ({"query_string": "fields=name"}, 2),
     ],
 )  # fmt: skip
-def test_whatever_may_be_answered_otherwise_goes_to_the_application(read_service, other, times):
-    """``times``: how often the application was asked in all; what depends on the time, or has a body, is not kept."""
+def test_other_requests_reach_the_application(read_service, other, times):
+    """``times``: how often the application was called; responses that depend on time, or to a body, are not cached."""
     read_service.get()
     client = read_service.app.test_client()
     for _ in range(2):
@@ -278,7 +278,7 @@ def test_whatever_may_be_answered_otherwise_goes_to_the_application(read_service
     assert len(read_service.times) == times
 
 
-def test_redis_that_is_away_is_not_asked_again_for_the_same_request(read_service, monkeypatch):
+def test_redis_that_is_unavailable_is_tried_once_for_a_request(read_service, monkeypatch):
     read_service.get()
     monkeypatch.setattr(PipelinedReads, "read", Mock(side_effect=redis.TimeoutError("slow")))
     assert (read_service.get().status_code, len(read_service.times)) == (503, 1)

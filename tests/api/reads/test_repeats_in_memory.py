@@ -14,7 +14,7 @@ def _middleware_of(service):
     return middleware
 
 
-def test_large_answers_are_sent_one_at_a_time(read_service, monkeypatch):
+def test_large_responses_are_sent_one_at_a_time(read_service, monkeypatch):
     held, middleware = [], _middleware_of(read_service)
     monkeypatch.setattr(response_cache, "log_request", lambda **_: held.append(middleware._large.locked()))
     size = len(read_service.get().data)
@@ -25,7 +25,7 @@ def test_large_answers_are_sent_one_at_a_time(read_service, monkeypatch):
     assert not middleware._large.locked()
 
 
-def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
+def test_the_last_responses_are_cached(read_service, monkeypatch):
     monkeypatch.setattr(response_cache, "_MAX_RESPONSES", 2)
     paths = ["volumes?limit=1", "volumes?limit=2", "volumes?limit=3"]
     for path in (*paths, paths[2], paths[1]):
@@ -40,7 +40,7 @@ def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
     assert len(read_service.times) == 6
 
 
-def test_the_oldest_make_room_until_the_new_one_fits(make_service):
+def test_the_oldest_responses_are_evicted(make_service):
     service = make_service()
     service.get()
     service.run_all()
@@ -54,7 +54,7 @@ def test_the_oldest_make_room_until_the_new_one_fits(make_service):
     assert [response.body for response in kept._responses.values()] == [new]
 
 
-def test_no_more_bytes_are_kept_than_a_quarter_of_what_listings_may_have(make_service):
+def test_cached_responses_use_a_quarter_of_the_bytes_of_listings(make_service):
     service = make_service()
     service.get()
     service.run_all()
@@ -65,7 +65,7 @@ def test_no_more_bytes_are_kept_than_a_quarter_of_what_listings_may_have(make_se
         assert len(_middleware_of(other)._responses) == kept
 
 
-def test_what_a_request_is_known_by_tells_nobody_its_password():
+def test_digests_of_requests_differ_between_processes():
     environ = {"PATH_INFO": "/v4/dummy/volumes", "HTTP_AUTHORIZATION": "Basic eDp5"}
     caches = [response_cache.ResponseCacheMiddleware(Mock(), MagicMock()) for _ in range(2)]
     assert caches[0]._digest(environ) == caches[0]._digest(environ) != caches[1]._digest(environ)

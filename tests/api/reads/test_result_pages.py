@@ -32,7 +32,7 @@ def _replace_listing(service):
     service.run_all()
 
 
-def test_pages_of_a_result_are_all_of_the_listing_that_the_job_has_read(make_service):
+def test_pages_of_a_result_are_of_the_listing_that_the_job_read(make_service):
     service = make_service()
     first, second = _pages_of_a_result(service)
     names = [*first, *(row["name"] for row in second().json)]
@@ -43,7 +43,7 @@ def test_pages_of_a_result_are_all_of_the_listing_that_the_job_has_read(make_ser
     assert (answer.status_code, answer.json["code"]) == (410, "page-token-expired")
 
 
-def test_pages_of_a_result_that_is_kept_no_longer_are_of_one_listing_too(make_service):
+def test_pages_of_an_expired_result_are_of_one_listing(make_service):
     """The first of them is of the current listing, and so are the others."""
     service = make_service()
     result = service.get("volumes?limit=5").json["links"]["result"]
@@ -57,7 +57,7 @@ def test_pages_of_a_result_that_is_kept_no_longer_are_of_one_listing_too(make_se
     assert names == [row["name"] for row in service.get("volumes?limit=10").json]
 
 
-def test_a_token_of_another_listing_pages_through_no_result(make_service):
+def test_a_page_token_of_another_listing_is_refused_for_a_result(make_service):
     service = make_service()
     _, second = _pages_of_a_result(service)
     other = service.get("export?limit=5").json["links"]["result"]
@@ -69,7 +69,7 @@ def test_a_token_of_another_listing_pages_through_no_result(make_service):
     assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/page_token")
 
 
-def test_who_joins_a_read_is_given_the_result_of_their_own_query(make_service):
+def test_a_joined_read_returns_the_result_of_its_own_query(make_service):
     service = make_service()
     results = [service.get(f"volumes?limit={limit}").json["links"]["result"] for limit in (5, 3)]
     assert service.run_all() == 1

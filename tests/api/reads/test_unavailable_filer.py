@@ -18,7 +18,7 @@ def away(service):
     service.away_file.touch()
 
 
-def test_away_the_old_copy_is_served_at_once(make_service, monkeypatch):
+def test_the_old_copy_is_served_at_once(make_service, monkeypatch):
     service = make_service(api={"read_wait": 20.0})
     monkeypatch.setattr("api.reads.lookup.wait_for_end", Mock(return_value=None))
     waits = Mock(return_value=None)
@@ -36,7 +36,7 @@ def test_away_the_old_copy_is_served_at_once(make_service, monkeypatch):
     assert waits.call_count == 1
 
 
-def test_away_one_who_waits_learns_it_from_the_job(make_service):
+def test_a_request_that_waits_gets_the_old_copy_when_the_job_fails(make_service):
     service = make_service(api={"read_wait": 20.0})
     with service.running():
         assert service.get().status_code == 200
@@ -45,7 +45,7 @@ def test_away_one_who_waits_learns_it_from_the_job(make_service):
         assert service.get().status_code == 200
 
 
-def test_away_beyond_keep_there_is_nothing(service):
+def test_after_the_keep_time_no_copy_is_served(service):
     listed(service)
     service.age("dummy/volumes", 86_500)
     away(service)
@@ -56,7 +56,7 @@ def test_away_beyond_keep_there_is_nothing(service):
 
 
 @pytest.mark.parametrize("path", ["volumes", "volumes/acclog_backup01"])
-def test_away_no_cache_is_not_answered_from_the_old_copy(make_service, path):
+def test_no_cache_is_not_served_from_the_old_copy(make_service, path):
     service = make_service(backend_patience=0)
     listed(service)
     away(service)
@@ -66,7 +66,7 @@ def test_away_no_cache_is_not_answered_from_the_old_copy(make_service, path):
     assert answer.headers["Preference-Applied"] == "wait=10"
 
 
-def test_away_a_copy_that_must_be_read_again_is_not_served(make_service):
+def test_an_invalidated_copy_is_not_served(make_service):
     service = make_service(backend_patience=0)
     listed(service)
     service.redis.hset("sapi:listing:dummy/volumes", "invalid", 1)
@@ -75,14 +75,14 @@ def test_away_a_copy_that_must_be_read_again_is_not_served(make_service):
         assert service.get(Prefer="wait=10").status_code == 503
 
 
-def test_away_who_has_no_copy_waits_for_the_job_all_the_same(make_service):
+def test_without_a_copy_the_request_waits_for_the_job(make_service):
     service = make_service(backend_patience=0)
     away(service)
     with service.running():
         assert [service.get(Prefer="wait=10").status_code for _ in range(2)] == [503, 503]
 
 
-def test_away_a_listing_answers_for_its_own_objects_alone(make_service):
+def test_a_listing_is_used_for_its_own_objects_only(make_service):
     service = make_service(backend_patience=0)
     listed(service)
     service.age("dummy/volumes", 10_000)
@@ -94,11 +94,11 @@ def test_away_a_listing_answers_for_its_own_objects_alone(make_service):
         nothing_in_memory = service.another_front_end()
         paths = ("volumes/acclog_backup01", "volumes")
         answers = [service.get(path, app=nothing_in_memory, Prefer="wait=10") for path in paths]
-    # Where a copy was to be served at once nobody waits for the end of the job.
+    # Where a copy is to be served at once no request waits for the end of the job.
     assert [answer.status_code for answer in answers] == [503, 202]
 
 
-def test_away_a_volume_is_found_in_the_old_listing(make_service):
+def test_a_volume_is_served_from_the_old_listing(make_service):
     service = make_service(backend_patience=0)
     listed(service)
     service.age("dummy/volumes", 10_000)
@@ -117,7 +117,7 @@ def test_away_a_volume_is_found_in_the_old_listing(make_service):
     ("code", "statuses"),
     [("backend-unavailable", [200, 503]), ("backend-timeout", [200, 504]), ("backend-error", [502, 502])],
 )
-def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monkeypatch, code, statuses):
+def test_every_kind_of_unavailability_serves_the_old_copy(make_service, monkeypatch, code, statuses):
     """What the storage system itself says is not."""
     service = make_service(api={"read_wait": 20.0})
     service.get(Prefer="respond-async")
@@ -134,7 +134,7 @@ def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monke
     assert all(answer.headers["Operation-Location"].startswith("/v4/jobs/") for answer in answers)
 
 
-def test_who_has_a_copy_to_fall_back_on_hears_of_each_change_of_the_job(service, monkeypatch):
+def test_a_request_with_an_old_copy_is_notified_of_each_change_of_the_job(service, monkeypatch):
     """That the storage system cannot be reached is no end of the job."""
     service.get()
     service.run_all()
@@ -145,7 +145,7 @@ def test_who_has_a_copy_to_fall_back_on_hears_of_each_change_of_the_job(service,
     assert [call.kwargs for call in watch.call_args_list] == [{"end": False, "has_slot": False}]
 
 
-def test_who_has_a_copy_to_fall_back_on_waits_no_longer_than_for_the_end_of_the_job(service, monkeypatch):
+def test_a_request_with_an_old_copy_waits_until_the_end_of_the_job(service, monkeypatch):
     service.get()
     service.run_all()
     service.age("dummy/volumes", 5000)

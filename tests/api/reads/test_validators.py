@@ -76,7 +76,7 @@ def test_if_modified_since_after_a_compaction(service):
         assert service.get(If_Modified_Since=known).status_code == 200
 
 
-def test_copies_are_told_apart_by_coding_and_sender(service):
+def test_responses_vary_by_coding_and_credentials(service):
     listed(service)
     for headers in ({}, {"If_None_Match": "*"}):
         assert service.get(**headers).headers["Vary"] == "Accept-Encoding, Authorization, Cookie"

@@ -14,60 +14,60 @@ from worker.listings.repository import Listings
 
 
 @pytest.fixture
-def warm(service):
+def cached_service(service):
     """A service whose listing of volumes is cached."""
     service.get()
     assert service.run_all() == 1
     return service
 
 
-def test_no_cache_on_one_object_asks_the_filer(warm):
+def test_no_cache_on_one_object_reads_from_the_filer(cached_service):
     path = "volumes/acclog_backup01"
-    assert warm.get(path).status_code == 200
-    answer = warm.get(path, Cache_Control="no-cache")
+    assert cached_service.get(path).status_code == 200
+    answer = cached_service.get(path, Cache_Control="no-cache")
     assert answer.status_code == 202
     assert answer.json["operation"] == "get_volume"
 
 
-def test_no_cache_on_a_path_asks_the_filer_whose_it_is(warm):
-    path = f"volumes/node:{warm.get('volumes/acclog_backup01').json['junction_path']}"
-    assert warm.get(path).json["name"] == "acclog_backup01"
+def test_no_cache_on_a_path_resolves_it_on_the_filer(cached_service):
+    path = f"volumes/node:{cached_service.get('volumes/acclog_backup01').json['junction_path']}"
+    assert cached_service.get(path).json["name"] == "acclog_backup01"
     # From the first of these on it is known whose it was.
     for below in ("", "", "/snapshots", "/locks"):
-        job = warm.get(f"{path}{below}", Cache_Control="no-cache").json
+        job = cached_service.get(f"{path}{below}", Cache_Control="no-cache").json
         assert job["request"]["volume"] == path.removeprefix("volumes/")
-        assert warm.run_all() == 1
+        assert cached_service.run_all() == 1
 
 
-def test_what_is_cached_from_before_the_read_does_not_answer_it(warm, monkeypatch):
+def test_a_copy_from_before_the_read_is_not_served(cached_service, monkeypatch):
     def end_with_an_older_listing(services, job_id, _seconds):
-        warm.run(job_id)
-        warm.age("dummy/volumes", 100)
+        cached_service.run(job_id)
+        cached_service.age("dummy/volumes", 100)
         return services.jobs.get(job_id)
 
     monkeypatch.setattr("api.reads.lookup.wait_for_end", end_with_an_older_listing)
-    answer = warm.get(Cache_Control="no-cache", Prefer="wait=5")
+    answer = cached_service.get(Cache_Control="no-cache", Prefer="wait=5")
     assert (answer.status_code, int(answer.headers["Age"]) < 100) == (200, True)
 
 
 @pytest.mark.parametrize(
     ("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200), (100, "max-stale=1000", 202)]
 )
-def test_the_age_of_the_collection_counts_for_its_objects(warm, age, directive, status):
-    warm.age("dummy/volumes", age)
-    assert warm.get("volumes/acclog_backup01", Cache_Control=directive).status_code == status
+def test_the_age_of_an_object_is_that_of_its_collection(cached_service, age, directive, status):
+    cached_service.age("dummy/volumes", age)
+    assert cached_service.get("volumes/acclog_backup01", Cache_Control=directive).status_code == status
 
 
 @pytest.mark.parametrize(
     ("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200), (100, "max-stale=1000", 202)]
 )
-def test_the_age_of_the_collection_counts_for_whose_path_it_is(warm, age, directive, status):
-    warm.change("POST", "volumes/acclog_backup01/snapshots/s1", {})
-    warm.get("volumes/acclog_backup01/snapshots")
-    assert warm.run_all() == 1
-    path = warm.get("volumes/acclog_backup01").json["junction_path"]
-    warm.age("dummy/volumes", age)
-    assert warm.get(f"volumes/node:{path}/snapshots", Cache_Control=directive).status_code == status
+def test_the_age_of_a_path_is_that_of_the_collection(cached_service, age, directive, status):
+    cached_service.change("POST", "volumes/acclog_backup01/snapshots/s1", {})
+    cached_service.get("volumes/acclog_backup01/snapshots")
+    assert cached_service.run_all() == 1
+    path = cached_service.get("volumes/acclog_backup01").json["junction_path"]
+    cached_service.age("dummy/volumes", age)
+    assert cached_service.get(f"volumes/node:{path}/snapshots", Cache_Control=directive).status_code == status
 
 
 def _committed(service, started, names):
@@ -87,7 +87,7 @@ def _shown(service):
     return [row["name"] for row in service.get("volumes?fields=name").json]
 
 
-def test_of_two_listings_that_overlap_the_one_that_began_later_is_shown(service):
+def test_of_overlapping_listings_the_one_that_began_later_is_served(service):
     first = _begun(service)
     second = _begun(service)
     # Redis counts in milliseconds; these two may have begun in the same one.
@@ -98,105 +98,105 @@ def test_of_two_listings_that_overlap_the_one_that_began_later_is_shown(service)
     assert _shown(service) == ["new"]
 
 
-def test_pages_go_on_in_a_front_end_that_has_nothing_in_memory(warm):
-    warm.change("POST", "volumes/aaa", {"size_total": 2**30})
-    warm.change("DELETE", "volumes/acclog_backup01")
-    first = warm.get("volumes?limit=4&fields=name")
-    whole = [row["name"] for row in warm.get("volumes?fields=name").json]
-    warm.change("DELETE", "volumes/aaa")
-    job = warm.get(Cache_Control="no-cache").json["id"]
-    warm.run(job)
+def test_pages_continue_in_a_front_end_with_an_empty_cache(cached_service):
+    cached_service.change("POST", "volumes/aaa", {"size_total": 2**30})
+    cached_service.change("DELETE", "volumes/acclog_backup01")
+    first = cached_service.get("volumes?limit=4&fields=name")
+    whole = [row["name"] for row in cached_service.get("volumes?fields=name").json]
+    cached_service.change("DELETE", "volumes/aaa")
+    job = cached_service.get(Cache_Control="no-cache").json["id"]
+    cached_service.run(job)
     seen = [row["name"] for row in first.json]
-    answer, other = first, warm.another_front_end()
+    answer, other = first, cached_service.another_front_end()
     while "Link" in answer.headers:
         link = urlsplit(answer.headers["Link"].partition("<")[2].partition(">")[0])
-        answer = warm.get(f"volumes?{link.query}", app=other)
+        answer = cached_service.get(f"volumes?{link.query}", app=other)
         assert answer.status_code == 200, answer.text
         seen += [row["name"] for row in answer.json]
     assert len(seen) > 8
     assert seen == whole
 
 
-def test_a_former_listing_that_is_paged_through_stays_in_memory_beside_the_current_one(warm, monkeypatch):
-    first = warm.get("volumes?limit=1")
+def test_a_former_listing_that_is_paged_through_stays_in_memory_beside_the_current_one(cached_service, monkeypatch):
+    first = cached_service.get("volumes?limit=1")
     link = urlsplit(first.headers["Link"].partition("<")[2].partition(">")[0])
-    warm.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
-    warm.run(warm.get(Cache_Control="no-cache").json["id"])
-    other, load = warm.another_front_end(), create_autospec(Listings.load, side_effect=Listings.load)
+    cached_service.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
+    cached_service.run(cached_service.get(Cache_Control="no-cache").json["id"])
+    other, load = cached_service.another_front_end(), create_autospec(Listings.load, side_effect=Listings.load)
     monkeypatch.setattr(Listings, "load", load)
     queries = (link.query, "limit=1", link.query, "limit=2")
-    assert [warm.get(f"volumes?{query}", app=other).status_code for query in queries] == [200] * 4
+    assert [cached_service.get(f"volumes?{query}", app=other).status_code for query in queries] == [200] * 4
     assert load.call_count == len({call.args[1] for call in load.call_args_list}) == 2
 
 
-def test_a_page_is_as_old_as_its_listing(warm):
-    warm.age("dummy/volumes", 30)
-    first = warm.get("volumes?limit=4")
-    warm.run(warm.get(Cache_Control="no-cache").json["id"])
+def test_a_page_is_as_old_as_its_listing(cached_service):
+    cached_service.age("dummy/volumes", 30)
+    first = cached_service.get("volumes?limit=4")
+    cached_service.run(cached_service.get(Cache_Control="no-cache").json["id"])
     link = urlsplit(first.headers["Link"].partition("<")[2].partition(">")[0])
-    assert warm.get().headers["Age"] == "0"
-    second = warm.get(f"volumes?{link.query}")
+    assert cached_service.get().headers["Age"] == "0"
+    second = cached_service.get(f"volumes?{link.query}")
     assert (second.headers["Age"], second.headers["Last-Modified"]) == ("30", first.headers["Last-Modified"])
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"Cache_Control": "no-cache"}, 202)])
-def test_a_listing_from_before_the_clock_was_set_back_is_read_anew(warm, headers, status):
-    assert warm.get().headers["Cache-Status"] == "storage-api; hit; ttl=60"
-    warm.age("dummy/volumes", -3600)
-    warm.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
-    answer = warm.get(**headers)
+def test_a_listing_from_before_the_clock_was_set_back_is_read_anew(cached_service, headers, status):
+    assert cached_service.get().headers["Cache-Status"] == "storage-api; hit; ttl=60"
+    cached_service.age("dummy/volumes", -3600)
+    cached_service.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
+    answer = cached_service.get(**headers)
     assert answer.status_code == status
     if status == 200:
         # Nobody knows how old it is: it is no longer fresh.
         assert (answer.headers["Cache-Status"], answer.headers["Age"]) == ("storage-api; hit; ttl=-1", "61")
     job_id = answer.headers["Operation-Location"].rpartition("/")[2]
-    warm.run(job_id)
-    assert warm.state(job_id) == "succeeded"
-    newer = warm.get()
+    cached_service.run(job_id)
+    assert cached_service.state(job_id) == "succeeded"
+    newer = cached_service.get()
     assert newer.headers["Cache-Status"] == "storage-api; hit; ttl=60"
     assert "acclog_backup01" not in {volume["name"] for volume in newer.json}
 
 
-def test_the_result_of_a_read_is_no_listing_from_before_the_clock_was_set_back(warm, monkeypatch):
-    warm.age("dummy/volumes", -3600)
-    warm.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
+def test_the_result_of_a_read_is_no_listing_from_before_the_clock_was_set_back(cached_service, monkeypatch):
+    cached_service.age("dummy/volumes", -3600)
+    cached_service.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
 
     def end(services, job_id, _seconds):
-        warm.run(job_id)
+        cached_service.run(job_id)
         # It is set back once more.
-        warm.age("dummy/volumes", -3600)
+        cached_service.age("dummy/volumes", -3600)
         return services.jobs.get(job_id)
 
     monkeypatch.setattr("api.reads.lookup.wait_for_end", end)
-    answer = warm.get(Cache_Control="no-cache", Prefer="wait=5")
+    answer = cached_service.get(Cache_Control="no-cache", Prefer="wait=5")
     assert (answer.status_code, answer.headers["Age"]) == (200, "0")
     assert "acclog_backup01" not in {volume["name"] for volume in answer.json}
 
 
-def test_nothing_was_modified_later_than_now(warm, monkeypatch):
+def test_last_modified_is_not_in_the_future(cached_service, monkeypatch):
     monkeypatch.setattr("api.reads.read.time.time", lambda: 86_400.0)
-    answer = warm.get()
+    answer = cached_service.get()
     assert (answer.status_code, answer.headers["Last-Modified"]) == (200, "Fri, 02 Jan 1970 00:00:00 GMT")
 
 
 @pytest.mark.parametrize("version", ["v4", "v3"])
-def test_the_tag_of_one_object_changes_with_that_alone(warm, version):
-    client = warm.app.test_client()
+def test_the_etag_of_one_object_changes_with_that_object_only(cached_service, version):
+    client = cached_service.app.test_client()
 
     def ask(**headers):
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return client.get(f"/{version}/dummy/volumes/acclog_backup01", headers=sent, auth=("admin", "secret"))
 
-    tag, before = ask().headers["ETag"], warm.get().headers["ETag"]
-    warm.change("PATCH", "volumes/atlasr_backup01", {"comment": "another"})
-    assert warm.get().headers["ETag"] != before
+    tag, before = ask().headers["ETag"], cached_service.get().headers["ETag"]
+    cached_service.change("PATCH", "volumes/atlasr_backup01", {"comment": "another"})
+    assert cached_service.get().headers["ETag"] != before
     assert [ask(If_None_Match=tag).status_code, ask(If_Match=tag).status_code] == [304, 200]
-    warm.change("PATCH", "volumes/acclog_backup01", {"size_total": 5 * 10**12})
+    cached_service.change("PATCH", "volumes/acclog_backup01", {"size_total": 5 * 10**12})
     assert ask(If_None_Match=tag).status_code == 200
 
 
 @pytest.mark.parametrize("condition", ["If-Match", "If-Unmodified-Since"])
-def test_a_change_takes_no_condition(service, condition):
+def test_conditional_changes_are_refused(service, condition):
     value = '"tag"' if condition == "If-Match" else "Thu, 01 Jan 1970 00:00:00 GMT"
     answer = service.ask("DELETE", "volumes/acclog_backup01", **{condition: value})
     assert (answer.status_code, answer.json["code"]) == (412, "precondition-failed")
@@ -231,7 +231,7 @@ def test_the_result_of_a_read_outlives_its_listing(make_service, path):
 
 
 @pytest.mark.parametrize("path", ["", "/acclog_backup01"])
-def test_a_result_that_is_gone_is_what_was_read_later_if_that_may_be_served(service, path):
+def test_an_expired_result_is_served_from_a_later_read_if_allowed(service, path):
     def read_again(comment):
         service.change("PATCH", "volumes/acclog_backup01", {"comment": comment})
         for key in service.redis.keys("sapi:base:*"):
@@ -253,7 +253,7 @@ def test_a_result_that_is_gone_is_what_was_read_later_if_that_may_be_served(serv
 
 
 @pytest.mark.parametrize("is_asked_again", [False, True])
-def test_one_object_is_no_older_than_the_listing_that_was_read_since(service, is_asked_again):
+def test_one_object_is_no_older_than_a_later_listing(service, is_asked_again):
     """Also where the answer about it was in memory already."""
     path = "volumes/acclog_backup01"
     service.get(path)
