@@ -75,7 +75,7 @@ def views(front_end: FrontEnd) -> list[tuple[str, str, Any]]:
     return list(_views(front_end))
 
 
-def test_every_route_says_who_may_ask(views):
+def test_every_route_declares_its_role(views):
     signing_in = {"authentication", "configuration", "resource-metadata"}
     silent = [
         (endpoint, method)
@@ -87,7 +87,7 @@ def test_every_route_says_who_may_ask(views):
     assert [route for route in silent if "sign" not in route[0] and "login" not in route[0]] == []
 
 
-def test_a_route_asks_for_the_role_of_its_operation(views):
+def test_a_route_requires_the_role_of_its_operation(views):
     assert len(views) > 20
     for _, _, view in views:
         for operation in getattr(view, "operations", ()):
@@ -99,7 +99,7 @@ def test_every_operation_is_served_once(views):
     assert sorted(served) == sorted(OPERATIONS)
 
 
-def test_nobody_reaches_an_operation_without_its_role(front_end, views):
+def test_no_operation_is_reached_without_its_role(front_end, views):
     assert len(views) > 20
     paths = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
     for role in Role:
@@ -117,7 +117,7 @@ def _arguments(front_end: FrontEnd, endpoint: str) -> set[str]:
     return next(rule.arguments for rule in front_end.app().url_map.iter_rules(endpoint))
 
 
-def test_failures_of_a_users_making_are_those_with_a_4xx_status():
+def test_failures_caused_by_requests_have_a_4xx_status():
     codes = {*CODES, *FAILURE_DETAILS}
     assert {code for code in codes if STATUS[code] < 500} | {"not-supported", "batch-failed"} == REQUEST_FAULTS
     (in_lua,) = re.findall(r"REQUEST_FAULTS = ' ([a-z -]+) ' \.\.\n  '([a-z -]+) '", script_source("claim"))

@@ -112,7 +112,7 @@ COLLECTIONS = [
 
 
 @pytest.mark.parametrize("group", HEADER_GROUPS, ids=lambda group: group[0])
-def test_odd_headers_make_no_mistake(front_end: FrontEnd, group: list[str]):
+def test_unusual_headers_cause_no_internal_error(front_end: FrontEnd, group: list[str]):
     for number in range(len(ODD_VALUES)):
         method, path = REQUESTS[(number + len(group[0])) % len(REQUESTS)]
         # Each header meets each value, and another one than its neighbours have.
@@ -127,14 +127,14 @@ def _may_be_sent(header: str, value: str) -> bool:
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
-def test_odd_parameters_make_no_mistake(front_end: FrontEnd, parameter: str):
+def test_unusual_parameters_cause_no_internal_error(front_end: FrontEnd, parameter: str):
     for number, value in enumerate(ODD_VALUES, PARAMETERS.index(parameter)):
         text = value if value.startswith("%") else quote(value, errors="surrogatepass")
         path = COLLECTIONS[number % len(COLLECTIONS)]
         check(send(front_end, "GET", path, query=f"{parameter}={text}"), (parameter, value, path))
 
 
-def test_odd_names_make_no_mistake(front_end: FrontEnd):
+def test_unusual_names_cause_no_internal_error(front_end: FrontEnd):
     for number, value in enumerate(ODD_VALUES):
         text = quote(value, safe="", errors="surrogatepass")
         for path in (
@@ -166,7 +166,7 @@ _TEXTS = st.one_of(
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_nothing_that_is_sent_makes_a_mistake(front_end: FrontEnd, data: st.DataObject):
+def test_random_requests_cause_no_internal_error(front_end: FrontEnd, data: st.DataObject):
     method, path = data.draw(st.sampled_from(routes(front_end)))
     headers = data.draw(st.lists(st.tuples(st.sampled_from(ANY_LENGTH), _TEXTS.map(sendable)), max_size=4))
     query = data.draw(st.lists(st.tuples(st.sampled_from(PARAMETERS), _TEXTS), max_size=3))

@@ -17,7 +17,7 @@ _WRITTEN = {
 }  # fmt: skip
 
 
-def test_whatever_is_written_has_the_prefix(redis_url: str, redis_client: Redis) -> None:
+def test_every_key_has_the_prefix(redis_url: str, redis_client: Redis) -> None:
     front_end = FrontEnd(redis_url, settings={"key_prefix": "mine:"}, auth={"rate_limit": "60/minute"})
     client, stranger = front_end.client(), front_end.stranger()
     worker = front_end.worker()

@@ -43,7 +43,7 @@ def test_queries_have_limits(client: FlaskClient, query: str, limit: str):
 
 
 @pytest.mark.parametrize("query", ["name=" + "*a" * 99, "sort=" + ",".join(["name"] * 8), "limit=1000"])
-def test_a_query_that_just_fits_is_read(client: FlaskClient, query: str):
+def test_a_query_of_maximum_length_is_accepted(client: FlaskClient, query: str):
     accepted(client.get(f"{VOLUMES}?{query}", headers={"Prefer": "respond-async"}))
 
 
@@ -54,7 +54,7 @@ def test_a_filter_on_every_field_is_possible(client: FlaskClient):
     accepted(client.get(f"{VOLUMES}?{query}&fields={','.join(fields)}", headers={"Prefer": "respond-async"}))
 
 
-def test_exclamation_marks_turn_the_whole_round_each(client: FlaskClient):
+def test_each_leading_exclamation_mark_negates_the_expression(client: FlaskClient):
     assert compile_expression("!" * 7001 + "a", str)("a") is False
     assert compile_expression("!" * 7000 + "a", str)("a") is True
 
@@ -81,30 +81,30 @@ def test_bodies_have_limits(client: FlaskClient, body: str, status: int, limit: 
     ],
     ids=["names", "levels"],
 )
-def test_what_just_fits_is_read(client: FlaskClient, body: str):
+def test_a_body_of_maximum_size_is_accepted(client: FlaskClient, body: str):
     document = problem(client.post(f"{VOLUMES}/db01", data=body, headers=JSON), 422, "validation-failed")
     assert "limit" not in document
 
 
-def test_a_url_that_just_fits_is_read(client: FlaskClient):
+def test_a_url_of_maximum_length_is_accepted(client: FlaskClient):
     path = f"{VOLUMES}?name="
     assert problem(client.get(path + "x" * (8193 - len(path))), 414, "url-too-long")
     accepted(client.get(path + "x" * (8192 - len(path)), headers={"Prefer": "respond-async"}))
 
 
-def test_url_and_headers_name_their_limits(client: FlaskClient):
+def test_problems_of_url_and_headers_state_the_limit(client: FlaskClient):
     assert problem(client.get(f"{VOLUMES}?name={'x' * 9000}"), 414, "url-too-long")["limit"] == "SAPI_MAX_URL_BYTES"
     answer = client.get(VOLUMES, headers={"X-Long": "x" * 17_000})
     assert problem(answer, 431, "headers-too-large")["limit"] == "SAPI_MAX_HEADER_BYTES"
 
 
-def test_each_header_counts_with_what_separates_it_from_the_next(client: FlaskClient):
+def test_header_separators_count_towards_the_limit(client: FlaskClient):
     """Many empty ones take memory, too: of the default of 16 KiB, these have 12,000 bytes in names and values."""
     many = {f"X-{number:04}": "" for number in range(2000)}
     assert problem(client.get(VOLUMES, headers=many), 431, "headers-too-large")["limit"] == "SAPI_MAX_HEADER_BYTES"
 
 
-def test_an_answer_names_no_more_than_some_faults(client: FlaskClient):
+def test_the_number_of_reported_errors_is_limited(client: FlaskClient):
     faults = client.post(f"{VOLUMES}/db01", json={f"name{number}": 1 for number in range(150)})
     assert len(problem(faults, 422, "validation-failed")["errors"]) == 20
     faults = client.get("/v4/filer/volumes/db01?" + "&".join(f"p{number}=1" for number in range(500)))
@@ -138,7 +138,7 @@ def test_problems_and_log_lines_quote_only_the_beginning(client: FlaskClient, wh
     assert max(len(value) for value in answer.headers.values()) < 2200
 
 
-def test_roles_are_asked_for_before_bodies_on_every_route(front_end: FrontEnd):
+def test_roles_are_checked_before_bodies_on_every_route(front_end: FrontEnd):
     """Neither a broken body nor one of the wrong kind is looked at for somebody who may not send it."""
     paths = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
     app, tried = front_end.app(), []
@@ -166,7 +166,7 @@ def test_roles_are_asked_for_before_bodies_on_every_route(front_end: FrontEnd):
     assert len(tried) > 25
 
 
-def test_other_spellings_of_a_path_lead_nowhere(front_end: FrontEnd):
+def test_other_spellings_of_a_path_are_not_found(front_end: FrontEnd):
     for path in (
         "//metrics",
         "/%6detrics",
@@ -198,7 +198,7 @@ def strict(redis_client: Redis, redis_url: str) -> FrontEnd:
     )  # fmt: skip
 
 
-def test_limits_are_those_that_are_set(strict: FrontEnd):
+def test_limits_are_configurable(strict: FrontEnd):
     client = strict.client()
     reached: list[Any] = [
         client.get(f"{VOLUMES}?name=a|b|c"),
@@ -223,7 +223,7 @@ def test_limits_are_those_that_are_set(strict: FrontEnd):
     ("accept", "path"),
     [("*/*", VOLUMES), ("text/html", "/console/jobs"), ("text/html", "/v4/jobs"), ("*/*", "/v3/filer/volumes")],
 )
-def test_a_limit_that_is_reached_is_counted_for_documents_and_pages(
+def test_a_reached_limit_is_counted_for_json_and_html(
     strict: FrontEnd, accept: str, path: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
@@ -234,7 +234,7 @@ def test_a_limit_that_is_reached_is_counted_for_documents_and_pages(
     assert counters._counts["limit SAPI_MAX_URL_BYTES"] == 1
 
 
-def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: FrontEnd):
+def test_the_share_of_one_user_is_configurable(strict: FrontEnd):
     ann = ("ann", False)
     for slots in (strict.services.body_slots, strict.app().extensions[EVENTS].slots):
         assert [slots.acquire(ann) for _ in range(2)] == [True, False]
@@ -261,6 +261,6 @@ def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: FrontEnd):
         ("api.limits.concurrency_limiter._MAX_WAIT_S", 20.0),
     ],
 )
-def test_limits_without_a_setting_are_those_that_are_promised(name, value):
+def test_limits_without_a_setting_are_those_documented(name, value):
     """Tests of what happens at these limits put smaller ones in their place."""
     assert import_string(name) == value

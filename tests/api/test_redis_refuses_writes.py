@@ -21,7 +21,7 @@ def ask_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("state", WORDS)
-def test_every_text_says_what_redis_said(front_end, client, redis_client: Redis, tmp_path: Path, state: str):
+def test_every_problem_quotes_the_error_of_redis(front_end, client, redis_client: Redis, tmp_path: Path, state: str):
     words = WORDS[state]
     assert client.get("/readyz").status_code == 200
     with STATES[state](redis_client, tmp_path):
@@ -42,7 +42,7 @@ def test_every_text_says_what_redis_said(front_end, client, redis_client: Redis,
     assert "sapi_redis_writable 1.0" in client.get("/metrics").text
 
 
-def test_where_the_user_at_redis_may_not_write_they_say_so_too(client, redis_client: Redis):
+def test_a_missing_permission_in_redis_is_reported(client, redis_client: Redis):
     # Requests are counted, and the counts are added to Redis before they are read.
     assert client.get("/conf/roles").status_code == 200
     redis_client.execute_command("ACL", "SETUSER", "default", "-@write")
@@ -55,7 +55,7 @@ def test_where_the_user_at_redis_may_not_write_they_say_so_too(client, redis_cli
     assert (metrics.status_code, "sapi_redis_writable 0.0" in metrics.text) == (200, True)
 
 
-def test_it_is_asked_once_a_second_at_most(front_end, redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
+def test_redis_is_probed_once_a_second_at_most(front_end, redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(write_probe, "_ASK_EVERY_S", 60.0)
     front_end.stranger().get("/readyz")
     redis_client.delete("sapi:write_probe")

@@ -24,7 +24,7 @@ from api import serve
         (RLIM_INFINITY, RLIM_INFINITY, None),
     ],
 )
-def test_it_asks_for_as_many_files_as_it_needs(monkeypatch, allowed, most, limit):
+def test_the_limit_of_open_files_is_raised(monkeypatch, allowed, most, limit):
     set_limit = Mock()
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (allowed, most))
     monkeypatch.setattr(resource, "setrlimit", set_limit)
@@ -32,7 +32,7 @@ def test_it_asks_for_as_many_files_as_it_needs(monkeypatch, allowed, most, limit
     assert [call.args for call in set_limit.call_args_list] == ([(RLIMIT_NOFILE, (limit, most))] if limit else [])
 
 
-def test_the_application_is_made_for_many_threads():
+def test_the_interpreter_is_configured_for_many_threads():
     environment = {
         "PATH": os.environ["PATH"], "SAPI_BACKENDS": "dummy🌈DummyStorage", "SAPI_SECRET_KEY": "0" * 64,
         "SAPI_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONUTF8": "1",
