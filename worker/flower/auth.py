@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import tornado.web
@@ -19,6 +19,7 @@ from flower.options import options
 from flower.views import BaseHandler
 from flower.views.auth import OAuth2StateMixin, get_next_url
 from flower.views.monitor import Metrics
+from tornado.auth import AuthError
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.routing import URLSpec
 
@@ -32,6 +33,7 @@ _PATTERN = f".*{SUFFIX}"
 _PROVIDER = f"{__name__}.OpenIDLoginHandler"
 _COMMAND_TIMEOUT_S = 5.0
 _STATE_DAYS = 1 / 144
+_NOT_LET_IN = "The sign-in provider did not let you in, or does not answer."
 
 
 def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -113,10 +115,13 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
 
     async def get(self) -> None:
         settings = load(FlowerSettings)
-        if self.get_argument("code", None) is None:
+        if self.get_argument("code", None) is None and self.get_argument("error", None) is None:
             await self._leave(settings)
             return
-        self.verify_oauth_state()
+        self._check_state()
+        if self.get_argument("code", None) is None:
+            # Not back to the provider, which may give the same answer at once, again and again.
+            self._refuse(_NOT_LET_IN)
         token = await self._token(settings, self.get_argument("code", escape=False))
         about = await self._about(settings, token)
         name = str(about.get(settings.oauth_name_claim) or about.get("sub") or "unnamed")
@@ -127,6 +132,17 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         cookie = cookie_of(name, str(about.get("sub") or ""))
         self.set_secure_cookie("user", cookie, session_s(settings) / 86400)
         self.redirect(get_next_url(self))
+
+    def _check_state(self) -> None:
+        try:
+            self.verify_oauth_state()
+        except AuthError:
+            flower_access().note(self.request, "sign-in", allowed=False, reason="invalid-request")
+            raise
+
+    def _refuse(self, why: str) -> NoReturn:
+        flower_access().note(self.request, "sign-in", allowed=False, reason="sign-in-unavailable")
+        raise tornado.web.HTTPError(403, why)
 
     def set_secure_cookie(self, name: str, value: str, expires_days: float = _STATE_DAYS, **more: Any) -> None:
         """Set a cookie as Flower does, with the Secure flag where browsers use HTTPS."""
@@ -182,9 +198,9 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         try:
             answer = json.loads((await AsyncHTTPClient().fetch(request)).body)
         except (HTTPError, OSError, ValueError):
-            raise tornado.web.HTTPError(403, "The sign-in provider did not let you in, or does not answer.") from None
+            self._refuse(_NOT_LET_IN)
         if not isinstance(answer, dict):
-            raise tornado.web.HTTPError(403, "The sign-in provider's answer makes no sense.")
+            self._refuse("The sign-in provider's answer makes no sense.")
         return answer
 
     def _callback(self, settings: FlowerSettings) -> str:

@@ -193,19 +193,36 @@ def test_who_is_in_none_of_the_groups_is_refused(
     assert (line["who"], line["allowed"], line["reason"]) == ("uma", False, "missing-role")
 
 
-@pytest.mark.parametrize("state", ["", "&state=another"])
-def test_a_code_that_this_browser_did_not_ask_for_is_not_exchanged(provider: Provider, state: str):
+def _refusals(audit: Path) -> list[tuple[str, bool, str]]:
+    lines = [json.loads(text) for text in audit.read_text().splitlines()]
+    return [(line["event"], line["allowed"], line["reason"]) for line in lines]
+
+
+@pytest.mark.parametrize("answer", ["code=a", "code=a&state=another", "error=access_denied&state=another"])
+def test_an_answer_that_this_browser_did_not_ask_for_is_refused(provider: Provider, audit: Path, answer: str):
     _, cookies = _leave()
     with pytest.raises(AuthError, match="State tokens do not match"):
-        asyncio.run(_handler(f"/login?code=a{state}", cookies).get())
+        asyncio.run(_handler(f"/login?{answer}", cookies).get())
     assert provider.requests == []
+    assert _refusals(audit) == [("sign-in", False, "invalid-request")]
+
+
+def test_who_is_refused_by_the_provider_is_not_sent_back_to_it(provider: Provider, audit: Path):
+    """It may refuse again without a question, and the browser would go back and forth."""
+    query, cookies = _leave()
+    handler = _handler(f"/login?error=access_denied&state={query['state'][0]}", cookies)
+    with pytest.raises(tornado.web.HTTPError, match="did not let you in"):
+        asyncio.run(handler.get())
+    assert (handler.location, provider.requests) == ("", [])
+    assert _refusals(audit) == [("sign-in", False, "sign-in-unavailable")]
 
 
 @pytest.mark.parametrize("answer", [[], "text", None])
-def test_an_answer_that_is_no_object_lets_nobody_in(provider: Provider, answer: Any):
+def test_an_answer_that_is_no_object_lets_nobody_in(provider: Provider, audit: Path, answer: Any):
     provider.answers["/groups"] = answer
     with pytest.raises(tornado.web.HTTPError, match="makes no sense"):
         _come_back()
+    assert _refusals(audit) == [("sign-in", False, "sign-in-unavailable")]
 
 
 def test_groups_are_read_from_the_claim_or_else_from_the_answer_of_the_groups_url():
