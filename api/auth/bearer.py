@@ -13,7 +13,7 @@ from cachetools import TTLCache
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
-from api.auth.token_claims import identity_in
+from api.auth.token_claims import identity_in, subject_in
 from api.auth.tokens import InvalidToken, header_of
 from worker.config.role_groups import groups_in
 
@@ -21,6 +21,8 @@ from worker.config.role_groups import groups_in
 _ANSWER_TTL_S = 10.0
 _GROUPS_TTL_S = 60.0
 _MAX_ANSWERS = 4096
+#: How many characters a token may have.
+_LONGEST = 16 * 1024
 #: After a failure the provider is not asked again for this long (seconds), so that not every request waits for it.
 _RECOVERY_S = 2.0
 
@@ -55,6 +57,8 @@ class BearerAuthenticator:
         return identity
 
     def _claims(self, token: str) -> dict[str, Any]:
+        if len(token) > _LONGEST:
+            raise InvalidToken(f"it has more than {_LONGEST} characters")
         if self._provider.has_keys and header_of(token) is not None:
             return _unbound(self._provider.verifier.access_claims(token, audience=self._audience))
         if not self._settings.oauth_introspection_url:
@@ -95,7 +99,8 @@ class BearerAuthenticator:
         if audience is not None or self._settings.oauth_audience:
             return self._audience in (audience if isinstance(audience, list) else [audience])
         client = answer.get("client_id")
-        return client in (None, self._settings.oauth_client_id) or answer.get("sub", client) == client
+        is_ours = client in (None, self._settings.oauth_client_id)
+        return is_ours or subject_in(answer, self._settings.oauth_name_claim) == client
 
     def _ask_groups(self, token: str) -> dict[str, Any]:
         try:

@@ -15,7 +15,8 @@ from joserfc.util import urlsafe_b64decode
 from api.auth.cached_document import CachedDocument
 from api.auth.provider_http import request_json
 
-_LONGEST = 16 * 1024
+#: How many bytes the header of a token may have: some providers put their certificates there.
+_LONGEST_HEADER = 8 * 1024
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "events")
 #: Keycloak's values of ``typ`` for tokens that are not access tokens.
@@ -33,7 +34,9 @@ class TokenVerifier:
         self, *, jwks_url: Callable[[], str], issuer: Callable[[], str], algorithms: tuple[str, ...], leeway_s: int
     ) -> None:
         self._issuer = issuer
-        self._registry = JWSRegistry(algorithms=list(algorithms))
+        # Parameters that the library does not know are ignored (RFC 7515, 4), unless "crit" names them.
+        self._registry = JWSRegistry(algorithms=list(algorithms), strict_check_header=False)
+        self._registry.max_header_length = _LONGEST_HEADER
         self._leeway_s = leeway_s
         self._jwks = CachedDocument(lambda: request_json("GET", jwks_url()))
 
@@ -115,7 +118,7 @@ class TokenVerifier:
 
 def header_of(token: str) -> dict[str, Any] | None:
     """Return the header of a JWT, not verified; None when ``token`` is no JWT."""
-    if len(token) > _LONGEST or token.count(".") != 2:  # noqa: PLR2004 - header, claims, signature
+    if token.count(".") != 2:  # noqa: PLR2004 - header, claims, signature
         return None
     try:
         header = orjson.loads(urlsafe_b64decode(token.partition(".")[0].encode("ascii")))

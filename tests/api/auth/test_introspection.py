@@ -50,6 +50,7 @@ class TestIntrospection:
         "claims",
         [
             {"client_id": "another-client", "sub": "adam"},
+            {"client_id": "another-client", "sub": None, "username": "adam"},
             {"token_type": "refresh_token"},
             {"cnf": {"jkt": "x"}},
             {"aud": ["another-service"]},
@@ -62,21 +63,29 @@ class TestIntrospection:
     )
     def test_claims_of_the_introspection_response_are_checked(self, client, monkeypatch, claims):
         answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
-        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
+        said = {name: value for name, value in answer.items() if value is not None}
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: said)
 
         assert_refused(client.get("/whoami", headers=bearer("opaque")))
 
     @pytest.mark.parametrize(
         "claims",
-        [{}, {"client_id": CLIENT_ID, "sub": "x"}, {"client_id": "machine"}, {"token_type": "Bearer"}],
+        [
+            {"username": "adam"},
+            {"username": "adam", "client_id": CLIENT_ID},
+            {"username": "adam", "client_id": CLIENT_ID, "sub": "x"},
+            {"username": "adam", "token_type": "Bearer"},
+            {"username": "adam", "client_id": "machine", "sub": "machine"},
+            {"client_id": "machine"},
+        ],
         ids=str,
     )
     def test_a_response_without_audience_is_accepted_by_default(self, client, monkeypatch, claims):
-        answer = {"active": True, "username": "adam", "groups": ADMINS} | claims
+        answer = {"active": True, "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
         who = client.get("/whoami", headers=bearer("opaque")).get_json()
-        assert (who["name"], who["roles"]) == ("adam", ["ADMIN", "USER"])
+        assert (who["name"], who["roles"]) == (claims.get("username", "machine"), ["ADMIN", "USER"])
 
     @pytest.mark.parametrize(
         ("claims", "is_good"), [({}, False), ({"aud": CLIENT_ID}, False), ({"aud": "storage"}, True)]

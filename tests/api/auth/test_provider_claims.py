@@ -11,6 +11,8 @@ from unittest.mock import Mock
 import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import OctKey
+from joserfc.jws import JWSRegistry
+from joserfc.registry import HeaderParameter
 
 from api.auth import AuthSettings
 from api.auth.provider import IdentityProvider
@@ -21,6 +23,8 @@ from tests.api.auth.auth_app import SECRET_KEY, bearer, callback_of, sign_in, wi
 from tests.identity_provider.fixtures import CLIENT_ID
 from worker.config.settings import load
 
+#: Makes headers with other parameters than the library's own.
+_ANY_HEADER = JWSRegistry({"x": HeaderParameter("critical", "int")}, strict_check_header=False)
 DISCOVERY = "https://sso.example.org/.well-known/openid-configuration"
 
 
@@ -111,8 +115,16 @@ def test_an_empty_name_claim_is_ignored(nick):
 @pytest.mark.parametrize("place", range(4))
 def test_the_client_id_of_a_machine_is_the_first_usable_claim(place):
     claims = ("sub", "client_id", "azp", "cid")
-    answer = {"nick": "a robot"} | {name: f"of {name}" for name in claims[place:]}
+    answer = {name: f"of {name}" for name in claims[place:]}
     assert identity_in(answer, name_claim="nick", groups=()).subject == f"of {claims[place]}"
+
+
+@pytest.mark.parametrize("claim", ["nick", "username", "upn", "cern_upn"])
+def test_a_user_without_a_sub_is_not_the_client_that_the_token_was_issued_to(claim):
+    """All users of that client would have the same jobs, and its roles."""
+    answer = {claim: "adam", "client_id": "robot", "azp": "robot", "cid": "robot"}
+    identity = identity_in(answer, name_claim="nick", groups=())
+    assert (identity.subject, identity.id) == ("", "name adam")
 
 
 @pytest.mark.parametrize("answer", [{"groups": ["a"]}, {"roles": ["a"]}, {"groups": ["a"], "roles": ["b"]}, {}])
@@ -208,3 +220,16 @@ def test_a_group_that_cannot_be_encoded_is_ignored(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
     response = client.get("/whoami", headers=bearer(signed(provider, groups=["\ud800", "admins"])))
     assert response.status_code == 200, response.data
+
+
+@pytest.mark.parametrize(
+    ("header", "is_good"),
+    [({"pi.atm": "1", "nonce": "n"}, True), ({"x5c": ["A" * 2000]}, True), ({"crit": ["x"], "x": 1}, False)],
+)
+def test_a_header_may_have_more_than_is_needed(redis_client, provider, header, is_good):
+    """What is not understood is ignored unless it is critical (RFC 7515, 4)."""
+    client = with_provider(redis_client, provider).test_client()
+    claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "x", "exp": int(time.time()) + 99}
+    head = {"alg": "RS256", "kid": provider.key.kid} | header
+    token = jws.serialize_compact(head, json.dumps(claims), provider.key, registry=_ANY_HEADER)
+    assert (client.get("/whoami", headers=bearer(token)).status_code == 200) is is_good
