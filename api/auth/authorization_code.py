@@ -8,15 +8,14 @@ import secrets
 import time
 from typing import Any, NoReturn
 
-import requests
 from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
+from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App, OAuthError
 from flask import request, session
 from werkzeug.wrappers import Response
 
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
-from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.refusals import refuse, reject_without_provider, reject_without_store
 from api.auth.session_check import tokens_to_keep
 from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, SessionStoreUnavailable
@@ -49,19 +48,30 @@ class SignInClient(FlaskOAuth2App):
             framework,
             _NAME,
             client_id=settings.oauth_client_id,
-            client_secret=settings.oauth_secret_key.get_secret_value(),
             client_kwargs={
                 "code_challenge_method": "S256",
                 "scope": settings.scope,
-                "default_timeout": COMMAND_TIMEOUT_S / 2,
-                "token_endpoint_auth_method": provider.client_auth_method(),
             },
         )
         self._provider = provider
 
     def load_server_metadata(self) -> dict[str, Any]:
-        self.authorize_url, self.access_token_url = self._provider.authorize_url(), self._provider.token_url()
+        self.authorize_url = self._provider.authorize_url()
         return {}
+
+    def fetch_access_token(self, redirect_uri: str | None = None, **answer: Any) -> dict[str, Any]:
+        """Return the tokens for the code of the provider's ``answer``.
+
+        Raises:
+            OAuthError: the provider refuses.
+            ProviderUnavailable: it does not answer.
+        """
+        try:
+            return self._provider.exchange(
+                answer["code"], redirect_uri=redirect_uri or "", verifier=answer["code_verifier"]
+            )
+        except ProviderRefused as refused:
+            raise OAuthError(error=str(refused.error)) from None
 
     def parse_id_token(self, token: dict[str, Any], nonce: str, **_: Any) -> dict[str, Any]:
         """Return the claims of the ID token, verified like all other tokens."""
@@ -84,8 +94,9 @@ def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
     try:
         client = SignInClient(provider)
         leaving = client.create_authorization_url(redirect_uri)
-    except (ProviderUnavailable, requests.RequestException) as exc:
-        _raise_provider_problem(exc)
+    except ProviderUnavailable as exc:
+        _log_trouble(exc)
+        reject_without_provider()
     _forget_old_states()
     client.save_authorize_data(redirect_uri=redirect_uri, next=target, **leaving)
     return Response(status=302, headers={"Location": leaving["url"]})
@@ -98,11 +109,10 @@ def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Ide
         Problem: this browser did not begin this sign-in, or the provider is unavailable.
     """
     state = request.args.get("state", "")
-    begun = session.pop(_STATE + state, None)
+    begun = session.get(_STATE + state)
     if not isinstance(begun, dict) or time.time() > begun["exp"]:
         _refuse_return("This sign-in was not begun in this browser, or too long ago.")
     _check_first_use(sessions, state)
-    session[_STATE + state] = begun
     identity, tokens = _exchange(provider)
     return identity, tokens, str(begun["data"]["next"])
 
@@ -121,8 +131,8 @@ def _exchange(provider: IdentityProvider) -> tuple[Identity, dict[str, Any]]:
         _refuse_return(f"The provider's ID token is no good: {exc}.")
     except AuthlibBaseError as exc:
         _refuse_error(exc)
-    except (ProviderUnavailable, requests.RequestException, ValueError) as exc:
-        _raise_provider_problem(exc)
+    except (ProviderUnavailable, ValueError) as exc:
+        _refuse_without_provider(exc)
 
 
 def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
@@ -166,7 +176,7 @@ def _forget_old_states() -> None:
 def _refuse_error(error: AuthlibBaseError) -> NoReturn:
     code = re.sub(r"[^a-z_]", "", str(error.error or "unknown"))[:40]
     if code in _OUR_FAULT:
-        _raise_provider_problem(error)
+        _refuse_without_provider(error)
     if code == "access_denied":
         refuse("unauthenticated", "The provider did not let you in.", headers={"WWW-Authenticate": "Bearer"})
     _refuse_return(f"The provider refused ({code}).")
@@ -176,6 +186,12 @@ def _refuse_return(reason: str) -> NoReturn:
     refuse("invalid-request", f"{reason} {_START_AGAIN}")
 
 
-def _raise_provider_problem(error: Exception) -> NoReturn:
+def _refuse_without_provider(error: Exception) -> NoReturn:
+    """Refuse an answer of the provider, which cannot be sent again: its state works once."""
+    _log_trouble(error)
+    detail = f"The sign-in provider cannot be reached now, so your identity cannot be checked. {_START_AGAIN}"
+    refuse("sign-in-unavailable", detail, retryable=False)
+
+
+def _log_trouble(error: Exception) -> None:
     logger.warning("sign-in provider: %s: %s", type(error).__name__, str(error)[:200])
-    reject_without_provider()

@@ -95,6 +95,16 @@ class IdentityProvider:
         url = str(self.metadata().get("userinfo_endpoint") or "")
         return self._ask_as(access_token, url) if url else {}
 
+    def exchange(self, code: str, *, redirect_uri: str, verifier: str) -> dict[str, Any]:
+        """Return the tokens for an authorization code; ``verifier``: of the challenge that it was asked for with.
+
+        Raises:
+            ProviderRefused: it is unknown, or was used.
+            ProviderUnavailable: the provider does not answer.
+        """
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        return self._tokens(form | {"code_verifier": verifier})
+
     def refresh(self, refresh_token: str) -> dict[str, Any]:
         """Return new tokens for a refresh token.
 
@@ -102,7 +112,18 @@ class IdentityProvider:
             ProviderRefused: it has expired.
             ProviderUnavailable: the provider does not answer.
         """
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+    def _tokens(self, form: dict[str, str]) -> dict[str, Any]:
+        try:
+            return self._ask_token_endpoint(form)
+        except ProviderRefused as refused:
+            # A refusal says why (RFC 6749, 5.2). Without that it is the answer of a proxy that finds no provider.
+            if not refused.error:
+                raise ProviderUnavailable(str(refused)) from None
+            raise
+
+    def _ask_token_endpoint(self, form: dict[str, str]) -> dict[str, Any]:
         client, secret = self.settings.oauth_client_id, self.settings.oauth_secret_key.get_secret_value()
         if self.client_auth_method() == "client_secret_basic":
             return request_json("POST", self.token_url(), data=form, auth=(client, secret))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import requests
@@ -30,6 +30,11 @@ class ProviderUnavailable(Exception):
 class ProviderRefused(ProviderUnavailable):
     """The sign-in provider refuses a user or a token for good (status 4xx)."""
 
+    def __init__(self, message: str = "", error: object = None) -> None:
+        """``error``: OAuth2's code for the reason; None where the answer has none."""
+        super().__init__(message)
+        self.error = error
+
 
 def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     """Return the provider's answer, a JSON object.
@@ -50,8 +55,7 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     except (requests.RequestException, HTTPError, OSError) as exc:
         raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None
     if response.status_code != HTTPStatus.OK:
-        kind = ProviderRefused if _is_refusal(response.status_code, body) else ProviderUnavailable
-        raise kind(f"status {response.status_code} at {url}")
+        _raise_status(response.status_code, _error_in(body), url)
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -61,8 +65,11 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     return answer
 
 
-def _is_refusal(status: int, body: bytes) -> bool:
-    return status // 100 == _CLIENT_ERRORS and status not in _TEMPORARY and _error_in(body) not in _OF_CLIENT
+def _raise_status(status: int, error: object, url: str) -> NoReturn:
+    message = f"status {status} at {url}" + (f": {error!r:.80}" if error else "")
+    if status // 100 == _CLIENT_ERRORS and status not in _TEMPORARY and error not in _OF_CLIENT:
+        raise ProviderRefused(message, error)
+    raise ProviderUnavailable(message)
 
 
 def _error_in(body: bytes) -> object:

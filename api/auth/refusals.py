@@ -23,14 +23,17 @@ def refuse(
     headers: dict[str, str] | None = None,
     extra: dict[str, str] | None = None,
     limit: str = "",
+    retryable: bool | None = None,
 ) -> NoReturn:
     """Refuse the request, and write that to the audit log; ``limit``: the setting whose limit was reached.
+
+    ``retryable``: may it be accepted when it is sent again (default: as for all problems with this code)?
 
     Raises:
         Problem: always.
     """
     audit.decide(allowed=False, reason=code, detail=detail)
-    raise Problem(code, detail, headers=headers, extra=extra, limit=limit)
+    raise Problem(code, detail, headers=headers, extra=extra, limit=limit, retryable=retryable)
 
 
 def require_authentication(detail: str, *, error: str = "", ask_for_password: bool = False) -> NoReturn:

@@ -41,7 +41,7 @@ class SessionCheck:
         if self.valid_s(user_session) > 0 or not self._sessions.claim_check():
             return user_session
         try:
-            tokens = self._fresh_tokens(self._sessions.tokens_of(user_session))
+            tokens = self._fresh_tokens(user_session)
             asked_s = time.time()
             identity = replace(user_session.identity, groups=self._groups(user_session, tokens))
         except (ProviderRefused, InvalidToken):
@@ -60,10 +60,14 @@ class SessionCheck:
         """
         return self._max_age_s - abs(time.time() - user_session.checked_s)
 
-    def _fresh_tokens(self, tokens: dict[str, Any]) -> dict[str, Any]:
+    def _fresh_tokens(self, user_session: Session) -> dict[str, Any]:
+        """Return new tokens, stored at once: the provider may take the old refresh token no more."""
+        tokens = self._sessions.tokens_of(user_session)
         if not tokens.get("refresh_token"):
             return tokens
-        return tokens | self._provider.refresh(tokens["refresh_token"])
+        tokens |= self._provider.refresh(tokens["refresh_token"])
+        self._sessions.update(user_session, tokens_to_keep(tokens))
+        return tokens
 
     def _groups(self, user_session: Session, tokens: Mapping[str, Any]) -> tuple[str, ...]:
         access_token, settings = str(tokens.get("access_token") or ""), self._provider.settings
@@ -71,21 +75,22 @@ class SessionCheck:
             raise InvalidToken("there is none")
         if settings.asks_groups_url:
             return self._provider.groups({}, access_token)
-        claims = self._claims(tokens, access_token)
-        if claims.get("sub", user_session.identity.subject) != user_session.identity.subject:
-            raise InvalidToken("it is somebody else's")
+        claims = self._claims(user_session.identity.subject, tokens, access_token)
         groups = groups_in(claims, settings.oauth_groups_claim)
         if groups is None and not self._has_new_id_token(tokens):
             raise InvalidToken("it tells no groups")
         return groups or ()
 
-    def _claims(self, tokens: Mapping[str, Any], access_token: str) -> dict[str, Any]:
-        """Return the claims of ID token and user info."""
+    def _claims(self, subject: str, tokens: Mapping[str, Any], access_token: str) -> dict[str, Any]:
+        """Return the claims of ID token and user info, which both must be about ``subject``."""
         claims: dict[str, Any] = {}
         if self._has_new_id_token(tokens):
             client_id = self._provider.settings.oauth_client_id
             claims = self._provider.verifier.claims(str(tokens["id_token"]), audience=client_id)
-        return self._provider.ask_userinfo(access_token) | claims
+        userinfo = self._provider.ask_userinfo(access_token)
+        if any(about.get("sub", subject) != subject for about in (claims, userinfo)):
+            raise InvalidToken("it is somebody else's")
+        return userinfo | claims
 
     @staticmethod
     def _has_new_id_token(tokens: Mapping[str, Any]) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import requests
 
+from api.auth.provider import IdentityProvider
 from tests.api.auth.auth_app import bearer, build, query_of
 from tests.identity_provider.certified import certified_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
@@ -99,15 +99,14 @@ def test_opaque_tokens(client_with, certified_provider):
 
 def test_an_id_token_is_no_access_token(client_with, certified_provider, monkeypatch):
     client, seen = client_with(oauth_audience=""), []
-    ask = requests.Session.send
+    exchange = IdentityProvider.exchange
 
-    def send(*args, **options):
-        seen.append(ask(*args, **options))
+    def record(*args, **options):
+        seen.append(exchange(*args, **options))
         return seen[-1]
 
-    back = returned(client, certified_provider, "adam")
-    monkeypatch.setattr(requests.Session, "send", send)
-    client.get(back)
-    (tokens,) = [answer.json() for answer in seen if answer.url.endswith("/token")]
+    monkeypatch.setattr(IdentityProvider, "exchange", record)
+    client.get(returned(client, certified_provider, "adam"))
+    (tokens,) = seen
 
     assert client.get("/conf/me/roles", headers=bearer(tokens["id_token"])).status_code == 401

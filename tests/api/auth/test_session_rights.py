@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from api.auth.provider import IdentityProvider
-from api.auth.provider_http import ProviderRefused
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.services import EXTENSION
 from api.auth.sessions import _open
 from tests.api.auth.auth_app import callback_of, code_of, roles_of, sign_in, with_provider
@@ -128,6 +128,34 @@ class TestGroups:
         assert roles_of(client) == {"USER", "ADMIN"}
         assert len(session_keys(redis_client)) == 1
 
+    def test_that_did_not_come_cost_no_refresh_token(self, client, provider, redis_client, monkeypatch):
+        """A provider that replaces refresh tokens takes the one of before no more, and ends the session for it."""
+        sign_in(client, "adam")
+        given: list[str] = []
+
+        def refresh(_provider: IdentityProvider, refresh_token: str) -> dict[str, Any]:
+            if refresh_token != (given or [*provider.refresh_tokens])[-1]:
+                raise ProviderRefused("reused", "invalid_grant")
+            given.append(f"number {len(given)}")
+            return {"access_token": "new", "refresh_token": given[-1]}
+
+        userinfo = Mock(side_effect=[ProviderUnavailable("status 503"), {"sub": "id-of-adam", "groups": ["uber"]}])
+        monkeypatch.setattr(IdentityProvider, "refresh", refresh)
+        monkeypatch.setattr(IdentityProvider, "ask_userinfo", userinfo)
+        for roles in ({"USER", "ADMIN"}, {"USER", "UBER_ADMIN"}):
+            change(redis_client, checked_s=-301)
+            redis_client.delete(*(key + b":check" for key in session_keys(redis_client)))
+            assert roles_of(client) == roles
+        assert given == ["number 0", "number 1"]
+
+    @pytest.mark.parametrize(("error", "roles"), [(None, {"USER", "ADMIN"}), ("invalid_grant", set())])
+    def test_are_the_known_ones_where_a_proxy_finds_no_provider(self, client, redis_client, monkeypatch, error, roles):
+        """It says 404, but not in the words of OAuth2."""
+        sign_in(client, "adam")
+        monkeypatch.setattr("api.auth.provider.request_json", Mock(side_effect=ProviderRefused("status 404", error)))
+        change(redis_client, checked_s=-301)
+        assert roles_of(client) == roles
+
     def test_refused_with_the_refresh_token_end_the_session(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.refresh_tokens.clear()
@@ -193,11 +221,12 @@ class TestNewTokens:
             (Mock(return_value={"sub": "id-of-adam"}), {"sub": "id-of-uma"}),
             (Mock(return_value={"sub": "id-of-adam"}), {"sub": "id-of-adam", "exp": 1}),
             (Mock(side_effect=ProviderRefused), {"sub": "id-of-adam"}),
+            (Mock(return_value={"sub": "id-of-uma", "groups": ["uber"]}), {"sub": "id-of-adam", "groups": None}),
         ],
-        ids=["of somebody else", "expired", "user info is refused"],
+        ids=["of somebody else", "expired", "user info is refused", "user info of somebody else"],
     )
     def test_tokens_that_do_not_match_the_session_end_it(self, refresh, provider, userinfo, claims):
-        id_token = provider.token(groups=["it db, admins"], **claims)
+        id_token = provider.token(**({"groups": ["it db, admins"]} | claims))
         assert refresh(userinfo, id_token=id_token)["auth_method"] == "anonymous"
 
     def test_the_new_refresh_token_is_stored(self, refresh, client, provider, redis_client):
@@ -240,3 +269,5 @@ def test_every_change_of_a_session_reports_a_redis_that_refuses_writes(client, r
     with read_only(redis_client, tmp_path):
         answers.append(client.get("/whoami"))
     assert [(answer.status_code, answer.get_json()["code"]) for answer in answers] == [(503, "queue-unavailable")] * 4
+    # The provider's answer was not used.
+    assert client.get(link).status_code == 302

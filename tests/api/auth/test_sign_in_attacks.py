@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from io import BytesIO
 from unittest.mock import Mock
 
 import pytest
 import requests
 from authlib.common.errors import AuthlibBaseError
+from urllib3 import HTTPResponse
 
 from api.auth.authorization_code import SignInClient
 from tests.api.auth.auth_app import PREFIX, build, callback_of, code_of, query_of, roles_of, sign_in, with_provider
@@ -185,7 +187,12 @@ class TestProviderFailures:
         link = callback_of(client, "adam")
         provider.stop()
 
-        assert code_of(client.get(link)) == (503, "sign-in-unavailable")
+        answer = client.get(link)
+        assert code_of(answer) == (503, "sign-in-unavailable")
+        # The same link works once.
+        assert (answer.get_json()["retryable"], "Retry-After" in answer.headers) == (False, False)
+        assert "Start again at /login" in answer.get_json()["detail"]
+        assert code_of(client.get(link)) == (400, "invalid-request")
         new = with_provider_of(client)
         assert code_of(new.get("/login")) == (503, "sign-in-unavailable")
 
@@ -199,14 +206,17 @@ class TestProviderFailures:
         client = with_provider(redis_client, provider, oauth_secret_key="wrong").test_client()
 
         assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
-        assert "sign-in provider: OAuthError: invalid_client" in caplog.text
+        assert f"sign-in provider: ProviderUnavailable: status 401 at {provider.issuer}/token: 'invalid_client'" in (
+            caplog.text
+        )
 
     @pytest.mark.parametrize(
         ("body", "status"),
         [
             *((body, 503) for body in (b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}', b'{"access_token": ""}')),
-            (b'{"access_token": "a", "expires_in": "soon"}', 503),
             (b'{"access_token": "a", "id_token": 5}', 400),
+            # How long it holds is looked at by nobody.
+            *((b'{"access_token": "a", "expires_%s": {}}' % name, 400) for name in (b"in", b"at")),
         ],
     )
     def test_a_malformed_token_response_is_reported(self, client, monkeypatch, body, status):
@@ -215,7 +225,7 @@ class TestProviderFailures:
         def answer(session, sent, **options):
             received = send(session, sent, **options)
             if sent.url.endswith("/token"):
-                received._content = body
+                received.raw = HTTPResponse(BytesIO(body), preload_content=False)
             return received
 
         monkeypatch.setattr(requests.Session, "send", answer)
