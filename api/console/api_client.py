@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import orjson
 from flask import current_app, request
 from werkzeug.datastructures import Headers
 from werkzeug.test import run_wsgi_app
 
-#: Headers of the page's request that say what the page may be, not who asks.
+from api.auth.forwarding import PEER
+
+#: Headers of the page's request that say what the page may be, not who asks; and its address as it was sent.
 _NOT_PASSED_ON = (
     "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_CACHE_CONTROL", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE",
     "HTTP_IF_NONE_MATCH", "HTTP_IF_RANGE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_RANGE",
-    "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY",
+    "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY", "RAW_URI", "REQUEST_URI",
 )  # fmt: skip
 _PRIVATE = ("flask.", "werkzeug.", "sapi.")
 
@@ -72,22 +74,22 @@ def call(
 
 
 def _environ(method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-    original = request.environ.get("werkzeug.proxy_fix.orig") or {}
-    known = {**request.environ, **{name: value for name, value in original.items() if value is not None}}
     environ = {
-        name: value for name, value in known.items() if name not in _NOT_PASSED_ON and not name.startswith(_PRIVATE)
+        name: value
+        for name, value in request.environ.items()
+        if name not in _NOT_PASSED_ON and not name.startswith(_PRIVATE)
     }
     environ |= {
+        # As the server gave it: the call goes through `ForwardingMiddleware`, too, which finds the client's.
+        "REMOTE_ADDR": request.environ[PEER],
         "REQUEST_METHOD": method,
         "PATH_INFO": path.encode().decode("latin-1"),
         "QUERY_STRING": query,
-        "RAW_URI": quote(path) + (f"?{query}" if query else ""),
         "CONTENT_LENGTH": str(len(body)) if body else "",
         "CONTENT_TYPE": "application/json" if body else "",
         "wsgi.input": io.BytesIO(body),
         "HTTP_ACCEPT": "application/json",
     }
-    environ.pop("REQUEST_URI", None)
     return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
 

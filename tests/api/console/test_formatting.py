@@ -13,6 +13,7 @@ from api.console import charts, formatting, wording
 from api.console.capacity import Capacity
 from api.console.forms import body_of, changed_fields, field_errors, parse_size
 from worker.catalog.operations import OPERATIONS
+from worker.catalog.problem_types import PROBLEM_TYPES
 from worker.catalog.resource_types import POLICIES, VOLUMES
 
 
@@ -109,6 +110,7 @@ def test_only_fields_that_differ_from_their_initial_value_are_changed():
     }  # fmt: skip
     assert changed_fields(fields) == {"size_total": 2**31, "comment": ""}
     assert changed_fields({"comment": "  ", "was-comment": "old"}) == {"comment": ""}
+    assert changed_fields({"comment": "", "was-comment": ""}) == {}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,24 @@ def test_a_job_links_to_its_object_unless_that_was_removed(operation):
     page = {"volume": "volumes", "policy": "export"}[kind]
     after = "" if touched.get(collection) == "delete" else page
     assert wording.subject({**job, "state": "succeeded"})["page"] == after
+    for state in ("queued", "running", "cancelled"):
+        assert wording.subject({**job, "state": state})["page"] == page
     for code, left in ((f"no-such-{kind}", ""), ("timed-out", page)):
         assert wording.subject({**job, "state": "failed", "error": {"code": code}})["page"] == left
+
+
+def test_a_problem_says_that_nothing_was_changed_only_where_that_is_certain():
+    certain = {"worker-lost": "The change was not made", "backend-unavailable": "Nothing was changed"}
+    for code in PROBLEM_TYPES:
+        words = wording.next_step({"code": code})
+        assert ("not made" in words or "Nothing was changed" in words) is (code in certain), code
+        assert certain.get(code, "") in words
+
+
+def test_values_are_written_as_they_are():
+    assert formatting.json_text({"comment": "für <db>"}) == '{\n  "comment": "für <db>"\n}'
+    assert formatting.clock("2026-01-01T01:30:00.5+02:00") == "2025-12-31 23:30:00 UTC"
+    assert formatting.clock(None) == "–"
 
 
 class Noon(datetime):

@@ -6,10 +6,13 @@ A page may load its style.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from flask.testing import FlaskClient
 from werkzeug.wrappers import Response
 
+from api.console import pages
 from tests.api.front_end import FrontEnd
 
 _VALUES = {
@@ -49,3 +52,13 @@ def test_a_head_request_is_answered_as_the_get_request(front_end: FrontEnd, clie
                     assert "style-src 'self'" in answer.headers["Content-Security-Policy"], path
                     pages.append(path)
     assert {"/", "/console/", "/problems/queue-full"} <= set(pages)
+
+
+def test_an_asset_that_has_changed_has_another_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pages, "_STATIC", tmp_path)
+    versions = []
+    for contents in ("a", "b"), ("b", "b"), ("b", "a"):
+        for name, content in zip(("console.css", "console.js"), contents, strict=True):
+            (tmp_path / name).write_text(content)
+        versions.append(pages._assets_version.__wrapped__())
+    assert len(set(versions)) == len(versions)

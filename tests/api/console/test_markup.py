@@ -105,6 +105,7 @@ def test_a_batch_of_snapshots_says_how_many_volumes_its_filter_chooses(client: F
         ("name=db*&name=!db01", "1"),
         ("name=*&limit=2&sort=-name", "2"),
         ("name=", ""),
+        ("name=db*&comment=", ""),
         ("name=db*&fields=name", ""),
         ("name=db*&limit=0", ""),
         ("colour=red", ""),

@@ -48,6 +48,12 @@ def test_actions_without_the_role_are_not_offered(front_end: FrontEnd, filled: s
         assert re.search(rf"needs? .*{role}\b", page)
 
 
+def test_only_those_who_signed_in_are_led_to_the_events(redis_url: str) -> None:
+    open_to_all = FrontEnd(redis_url, user_groups=())
+    for caller, is_led in ((open_to_all.client(Role.USER), True), (open_to_all.stranger(), False)):
+        assert ('data-url="/v4/events?' in caller.get("/console/").text) is is_led
+
+
 def test_a_wrong_password_counts_once_for_each_page(front_end: FrontEnd, redis_client) -> None:
     pages = [rule for (method, rule), access in PAGES.items() if method == "GET" and access != ANYONE]
     assert len(pages) > 10

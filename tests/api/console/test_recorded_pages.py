@@ -161,11 +161,26 @@ def test_calls_of_the_api_have_the_credentials_but_not_the_conditions_of_the_req
     api = AnsweringApi(CASES["volume"].answers)
     monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
     client, sent = front_end.client(), {"Traceparent": "t", "X-Forwarded-For": "192.0.2.1"}
+    client.environ_base |= dict.fromkeys(("RAW_URI", "REQUEST_URI"), CASES["volume"].address)
     client.set_cookie("x", "y")
     assert client.get(CASES["volume"].address, headers=sent | dict.fromkeys(_OF_THE_PAGE, "1")).status_code == 200
     # These two are those of the call.
     assert api.headers & set(_OF_THE_PAGE) == {"Accept", "Prefer"}
     assert api.headers >= {"Authorization", "Cookie", *sent}
+    assert not {"RAW_URI", "REQUEST_URI"} & api.environ.keys()
+
+
+def test_a_call_comes_from_the_proxy_that_the_page_was_requested_through(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = AnsweringApi(CASES["volume"].answers)
+    monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
+    client = FrontEnd(redis_url, auth={"trusted_networks": ("198.51.100.0/24",)}).client()
+    through = {"headers": {"X-Forwarded-For": "192.0.2.1"}, "environ_base": {"REMOTE_ADDR": "198.51.100.7"}}
+    assert client.get(CASES["volume"].address, **through).status_code == 200
+    # The middleware of the API takes the client's address from the header, as it did for the page.
+    assert api.environ["REMOTE_ADDR"] == "198.51.100.7"
+    assert api.environ["HTTP_X_FORWARDED_FOR"] == "192.0.2.1"
 
 
 def test_each_route_is_recorded_and_nothing_else(front_end: FrontEnd) -> None:

@@ -28,6 +28,9 @@ class TestRollBack:
         assert refused.status_code == 422
         assert "other later snapshots" in refused.text
         assert "third" in refused.text
+        # Neither one that has gone since, nor another order.
+        for later in ("second third fourth", "third second"):
+            assert client.post(self._FORM, data=fields | {"later": later}).status_code == 422
         assert client.post(self._FORM, data=fields | {"later": "second third"}).status_code == 303
 
     def test_later_snapshots_are_not_listed_while_they_are_unknown(self, client, front_end, filled, no_wait):
@@ -82,7 +85,7 @@ class TestFormsOfVolumes:
         job: dict[str, Any] = client.get(answer.headers["Location"].replace("/console", "/v4")).json
         return job
 
-    @pytest.mark.parametrize("typed", ["", "db02"])
+    @pytest.mark.parametrize("typed", ["", "db02", "DB01"])
     @pytest.mark.parametrize("action", ["restrict", "roll-back"])
     def test_forms_that_remove_something_ask_for_confirmation(self, client, filled, action, typed):
         fields = {"from_snapshot": "first", "later": "second", "confirm": typed}

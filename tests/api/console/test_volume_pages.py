@@ -8,7 +8,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from werkzeug.datastructures import Headers
 
+from api.console.api_client import ApiResponse
+from api.console.capacity import cached_capacity
 from api.http.problems import Problem
 from tests.api.console.page_links import query_of
 from tests.api.front_end import accepted
@@ -95,7 +98,8 @@ class TestVolumes:
 
         before = reads()
         front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*"))
-        assert client.get(_VOLUMES, headers={"X-Console-Update": "1"}).status_code == 504
+        for page in (_VOLUMES, f"{_VOLUMES}?refresh=1"):
+            assert client.get(page, headers={"X-Console-Update": "1"}).status_code == 504
         assert reads() == before
         assert client.get(_VOLUMES).status_code == 202
         assert reads() == before + 1
@@ -118,6 +122,31 @@ class TestCapacity:
         assert counted == [13]
         worker.carry_out(accepted(client.post("/v4/filer/volumes/more1", json={"size_total": 2**30})))
         assert "14 volumes" in client.get("/console/filer/capacity").text
+
+    def test_what_is_cached_no_longer_is_not_shown(self, client, front_end, filled):
+        assert "13" in client.get("/console/filer/capacity").text
+        front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*"))
+        assert "No listing is cached" in client.get("/console/").text
+        assert client.get("/console/filer/capacity").status_code == 202
+
+    def test_each_storage_system_has_its_own(self, client, monkeypatch):
+        asked: list[str] = []
+
+        def answer(_method: str, path: str, *, headers: dict[str, str], **_: Any) -> ApiResponse:
+            asked.append(headers.get("If-None-Match", ""))
+            tag, size = f'"{path}"', len(path)
+            is_known = asked[-1] == tag
+            rows = [] if is_known else [{"name": "v", "size_total": 100, "size_used": size}]
+            return ApiResponse(304 if is_known else 200, Headers({"ETag": tag, "Age": "7"}), rows)
+
+        monkeypatch.setattr("api.console.capacity.call", answer)
+        with client.application.app_context():
+            client.application.extensions.pop("storage-api-console-capacity", None)
+            systems = ["filer", "other1"]
+            found = [cached_capacity(system) for system in systems * 2]
+        paths = [f"/v4/{system}/volumes" for system in systems]
+        assert asked == ["", "", *(f'"{path}"' for path in paths)]
+        assert [(one.capacity.used, one.age_s) for one in found if one] == [(len(path), 7) for path in paths] * 2
 
     def test_volumes_of_an_unknown_aggregate_are_linked(self, client, filled, monkeypatch):
         from api.console.capacity import Capacity

@@ -32,9 +32,10 @@ class AnsweringApi:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = {name: [each] if isinstance(each, Answer) else list(each) for name, each in answers.items()}
-        #: What it was asked, a line for each call; and the names of all headers of the calls.
+        #: What it was asked, a line for each call; the names of all headers of the calls; and the last one's environ.
         self.asked: list[str] = []
         self.headers: set[str] = set()
+        self.environ: Mapping[str, Any] = {}
 
     def __call__(self, _app: Any, environ: Mapping[str, Any], **_: Any) -> tuple[list[bytes], str, Headers]:
         called = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].encode('latin-1').decode()}"
@@ -42,6 +43,7 @@ class AnsweringApi:
         headers = [f"{name[5:].replace('_', '-').title()}: {environ[name]}" for name in _NAMED if name in environ]
         self.asked.append(" ".join(filter(None, [called + (f"?{query}" if query else ""), *headers, body])))
         self.headers |= {name[5:].replace("_", "-").title() for name in environ if name.startswith("HTTP_")}
+        self.environ = environ
         known = self._answers[called]
         answer = known.pop(0) if len(known) > 1 else known[0]
         data = b"" if answer.body is None else orjson.dumps(answer.body)
