@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -59,6 +60,14 @@ class TestFollowing:
         )
         assert [round(pause) for pause in pauses] == [3, 1]
         assert all(pause <= limit for pause, limit in zip(pauses, (3, 1), strict=True))
+
+    def test_an_answer_that_was_held_back_for_a_while_says_it_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # For 4 s, for almost all of the 20 s, and not at all.
+        clock = Mock(monotonic=Mock(side_effect=[0, 4, 10, 29.5, 30, 30]))
+        monkeypatch.setattr("storage_api_client.protocol.polling.time", clock)
+        not_yet, done = answer(304, retry_after="10"), answer(200, JOB | {"done": True})
+        _, _, pauses = run(poll_until_done(Context(), "1", Deadline(100)), not_yet, not_yet, done)
+        assert pauses == [6]
 
     def test_the_time_is_over(self) -> None:
         with pytest.raises(StillRunning) as failure:
@@ -203,8 +212,10 @@ class TestReading:
 
     def test_whose_job_failed_has_no_such_object(self) -> None:
         failed = JOB | {"state": "failed", "done": True, "error": {"status": 404, "code": "no-such-volume"}}
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound) as failure:
             run(read(Context(), Read("/v", lambda body: body)), answer(202, JOB), answer(200, failed))
+        assert failure.value.job is not None
+        assert failure.value.job.id == "1"
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,12 @@ def test_what_the_service_does_not_say_is_nothing(model: type[Model]) -> None:
     # A member of this name takes nothing away.
     assert (model.of({"raw": 1}).raw, model.of({"raw": 1, "x": 2}).more) == ({"raw": 1}, {"x": 2})
     assert {name: value for name, value in said.items() if value} in ({}, {"type": "about:blank"})
+
+
+def test_a_member_with_a_problem_has_not_succeeded_whatever_its_status() -> None:
+    members: list[dict[str, Any]] = [
+        {"status": 204},
+        {"problem": {"code": "job-cancelled"}},
+        {"status": 409, "problem": {}},
+    ]
+    assert [MemberResult.of(member).succeeded for member in members] == [True, False, False]

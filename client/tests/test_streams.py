@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import click
 import pytest
 import yaml
 
@@ -133,3 +135,15 @@ def test_a_reader_that_closes_the_pipe_causes_no_error() -> None:
     with _pipe_without_reader() as closed:
         ended = _run_program("--help", stdout=closed, stderr=subprocess.PIPE)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_rows_for_which_there_is_no_space_are_a_failure(monkeypatch: Any, capsys: Any) -> None:
+    """Of what is written without a message, the interpreter would find it out after the exit status."""
+    full = io.StringIO()
+    monkeypatch.setattr(full, "flush", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(sys, "stdout", full)
+    monkeypatch.setattr(
+        program, "command_line", lambda: click.Command("rows", callback=lambda: write([{"name": "db1"}], (), "csv"))
+    )
+    assert program.run([]) is ExitStatus.FAILED
+    assert (full.getvalue(), capsys.readouterr().err) == ("name\ndb1\n", "storage-api: No space left on device\n")

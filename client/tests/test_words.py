@@ -166,7 +166,7 @@ def test_what_to_do_next(
 def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     problem = Problem.of(
         {
-            "detail": "Not so.", "request_id": "r", "errors": [{"pointer": "/a", "detail": "is wrong"}],
+            "detail": "Not so\x1b[2J.", "request_id": "r", "errors": [{"pointer": "/a\x1b", "detail": "is\nwrong"}],
             "backend_error": {"code": "4711", "message": "no\x1b[2J"},
         }
     )  # fmt: skip
@@ -174,8 +174,8 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     error = errors.BatchFailed(problem, None, (MemberResult.of({"job": "7"}), failed))
     assert explain(error) is ExitStatus.FAILED
     assert capsys.readouterr().err.splitlines() == [
-        "storage-api: Not so. (request id r)",
-        "  /a: is wrong",
+        "storage-api: Not so\N{REPLACEMENT CHARACTER}[2J. (request id r)",
+        "  /a\N{REPLACEMENT CHARACTER}: is wrong",
         "  the storage system says: code: 4711; message: no\N{REPLACEMENT CHARACTER}[2J",
         "  1: Taken.  (job 8)",
     ]

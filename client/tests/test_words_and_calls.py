@@ -167,7 +167,9 @@ def test_what_is_asked(offline: Offline, words: str) -> None:
 @pytest.mark.parametrize("wait", [True, False])
 def test_what_is_changed(offline: Offline, words: str, wait: bool, tmp_path: Path, capsys: Any) -> None:
     method, arguments, settings = CHANGES[words]
-    (tmp_path / "order.yaml").write_text("[{method: DELETE}]")
+    # What its options say counts, and not what is said in the file.
+    order = "{requests: [{method: DELETE}], name: of-file, on_failure: continue, parallel: 9}"
+    (tmp_path / "order.yaml").write_text(order)
     words = words.replace("ORDER", str(tmp_path / "order.yaml"))
     waiting: dict[str, Any] = {"wait": wait, "timeout": 3.5, "idempotency_key": "k"}
     if wait:

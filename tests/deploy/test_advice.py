@@ -38,6 +38,10 @@ WELL: dict[str, Any] = {
             ["no worker serves one.list, where 7 jobs wait: make resume NODE=..."],
         ),
         (
+            WELL | {"queues": {"one.list": {"workers_online": 0, "waiting": 0}}},
+            ["no worker serves one.list, where 0 jobs wait: make resume NODE=..."],
+        ),
+        (
             WELL | {"subsystems": {"one": {"status": "unavailable", "detail": "No route."}}},
             ["the storage system one cannot be used: No route."],
         ),
