@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage_backends.configuration.options import OptionValue
+from storage_backends.configuration.options import OPTIONS, OptionValue, build
 from storage_backends.configuration.secret import Secret
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 
@@ -224,6 +224,14 @@ BAD_FILES = {
 }
 
 
+NUMBERS = [
+    (driver, name)
+    for driver, options in OPTIONS.items()
+    for name, option in options.model_fields.items()
+    if option.annotation in (int, float)
+]
+
+
 class TestMistakes:
     @pytest.mark.parametrize(("text", "message"), BAD_TEXTS.items())
     def test_in_the_text(self, text: str, message: str) -> None:
@@ -233,6 +241,11 @@ class TestMistakes:
     def test_in_the_file(self, text: str, message: str, tmp_path: Path) -> None:
         (tmp_path / "backends.toml").write_text(text)
         self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "backends.toml")}, message)
+
+    @pytest.mark.parametrize(("driver", "name"), NUMBERS)
+    def test_true_is_no_number(self, driver: str, name: str) -> None:
+        with pytest.raises(ValueError, match=f"{name}: must be a number"):
+            build(driver, {name: True})
 
     def test_nothing_or_both(self, tmp_path: Path) -> None:
         self.check({}, "no back-end is configured")

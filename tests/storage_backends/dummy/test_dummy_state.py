@@ -160,6 +160,19 @@ class TestState:
         assert worker.exitcode == -signal.SIGKILL
         assert len(open_dummy(volumes=20).list_volumes(journal=journal())) == 20
 
+    def test_is_made_by_one_process_at_a_time(self, tmp_path: Path) -> None:
+        made: list[object] = []
+
+        def seed(connection: sqlite3.Connection) -> None:
+            with (tmp_path / "state.lock").open("a") as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            made.append(connection)
+
+        state = database.Database(tmp_path / "state", seed=seed, prune=lambda _: None)
+        with state.reading():
+            assert len(made) == 1
+        state.close()
+
     def test_that_is_locked_for_too_long_is_unavailable(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         backend = open_dummy()
         backend.check()

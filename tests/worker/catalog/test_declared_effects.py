@@ -68,6 +68,18 @@ def test_after_each_change_everything_that_is_cached_is_true(harness: Harness, c
         assert cached is None or cached == _fresh(harness, name, arguments), (name, arguments)
 
 
+@pytest.mark.parametrize("change", ["roll_back_volume", "restrict_volume", "reinstate_volume"])
+def test_what_a_volume_holds_is_read_again_after(harness: Harness, change: str):
+    """A storage system may break locks with such a change, and somebody else may have restricted the volume before."""
+    node, reads = harness.node(), ("list_snapshots", "list_locks")
+    for read in reads:
+        node.carry_out(harness.accept(read, volume="vol"))
+    if change == "reinstate_volume":
+        harness.backend.restrict_volume("vol", journal=InMemoryJournal())
+    node.carry_out(harness.accept(change, **CALLS[change] | {"volume": "vol"}))
+    assert [_cached(harness, read, CALLS[read]) for read in reads] == [None, None]
+
+
 def test_a_snapshot_that_was_purged_is_in_no_listing(harness: Harness):
     node = harness.node()
     for read in ("list_snapshots", "get_snapshot"):

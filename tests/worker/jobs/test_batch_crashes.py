@@ -168,6 +168,24 @@ def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(harness: Harness)
     assert not _left_of(harness)
 
 
+@pytest.mark.parametrize(
+    ("request_hash", "expected"), [("hash", SubmitOutcome.REPLAYED), ("other", SubmitOutcome.REUSED)]
+)
+def test_nothing_is_left_of_a_batch_whose_key_was_used_while_it_was_prepared(
+    harness: Harness, request_hash: str, expected: SubmitOutcome
+):
+    new, first, before = harness.new_batch(_creations(harness, 20), key="k"), [], set()
+
+    def meanwhile(name: str) -> None:
+        if name == "before prepare_members":
+            first.append(harness.batches.accept(new)[1])
+            before.update(_left_of(harness))
+
+    outcome, batch_id, _ = _front_end(harness, meanwhile).accept(replace(new, request_hash=request_hash))
+    assert (outcome, batch_id) == (expected, first[0])
+    assert _left_of(harness) == before
+
+
 def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
     redis_client: Any, tmp_path: Path, prepared: Path
 ):

@@ -49,13 +49,20 @@ def test_a_job_that_its_client_cannot_find_again_is_cancelled(harness: Harness, 
     assert harness.client.get(f"{PREFIX}replication_marker") == b"1"
 
 
-def test_a_job_that_enough_replicas_have_is_accepted(
-    harness: Harness, alone: JobScripts, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(type(harness.client), "wait", wait := Mock(return_value=1))
-    outcome, job_id, _ = _jobs(harness, alone).accept(harness.new("create_volume"))
+@pytest.mark.parametrize("confirmed", [2, 3])
+def test_a_job_that_enough_replicas_have_is_accepted(harness: Harness, monkeypatch: pytest.MonkeyPatch, confirmed: int):
+    monkeypatch.setattr(type(harness.client), "wait", wait := Mock(return_value=confirmed))
+    scripts = JobScripts(harness.client, PREFIX, replicas=2)
+    outcome, job_id, _ = _jobs(harness, scripts).accept(harness.new("create_volume"))
     assert (outcome, harness.job(job_id).state) == (SubmitOutcome.NEW, State.QUEUED)
-    wait.assert_called_once_with(1, 300)
+    wait.assert_called_once_with(2, 300)
+
+
+def test_a_job_that_some_replicas_have_is_not_accepted(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(type(harness.client), "wait", Mock(return_value=1))
+    scripts = JobScripts(harness.client, PREFIX, replicas=2)
+    _, job_id = _accept(harness, scripts, harness.new("create_volume"))
+    assert harness.job(job_id).state is State.CANCELLED
 
 
 def test_an_answer_of_the_script_that_is_lost_counts_as_lost(

@@ -246,6 +246,8 @@ def test_the_age_and_the_tag_of_a_state():
     # Of one from the future it is not known.
     ages = [replace(state, as_of_ms=as_of_ms, unknown_age_ms=61_000).age_s for as_of_ms in (10_999, 11_000)]
     assert ages == [0, 61]
+    # A read includes earlier changes, and whatever else happened before it.
+    assert [replace(state, changed_ms=moment).modified_ms for moment in (0, 4_999, 5_001)] == [5_000, 5_000, 5_001]
     assert not replace(state, invalid=True).usable
     none = replace(state, listing_version=None)
     assert (none.usable, none.etag) == (False, "")
