@@ -18,8 +18,8 @@ WAIT_S = 0.3
 
 
 @dataclass
-class Old:
-    """Asks as an old client does."""
+class V3Client:
+    """Sends requests as a client of the v3 API does."""
 
     service: Service
 
@@ -29,7 +29,7 @@ class Old:
         client = self.service.app.test_client()
         answer = client.open(f"/v3{path}", method=method, headers=sent, auth=("admin", "secret"), **options)
         if answer.status_code == 204:
-            # Nothing has no media type.
+            # An empty body has no media type.
             assert (answer.data, "Content-Type" in answer.headers) == (b"", False)
         return answer
 
@@ -45,15 +45,15 @@ class Old:
 
 
 @pytest.fixture
-def make_old(
+def make_v3(
     redis_client: Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Old]]:
+) -> Iterator[Callable[..., V3Client]]:
     """Make a service with these settings of the v3 API."""
     made: list[Service] = []
 
     def make(
         *, api: dict | None = None, options: dict | None = None, wait_s: float | None = None, **settings: Any
-    ) -> Old:
+    ) -> V3Client:
         for name, value in settings.items():
             monkeypatch.setenv(f"SAPI_{name.upper()}", str(value))
         made.append(Service(redis_url, tmp_path, volumes=3, api=api, options=options))
@@ -62,7 +62,7 @@ def make_old(
             v3 = made[-1].app.extensions[EXTENSION]
             hasty = v3.settings.model_copy(update={"v3_wait": wait_s})
             made[-1].app.extensions[EXTENSION] = replace(v3, settings=hasty)
-        return Old(made[-1])
+        return V3Client(made[-1])
 
     yield make
     for service in made:
@@ -70,14 +70,14 @@ def make_old(
 
 
 @pytest.fixture
-def idle(make_old: Callable[..., Old]) -> Old:
-    """Nobody carries jobs out, and requests are held for a moment."""
-    return make_old(wait_s=WAIT_S)
+def idle(make_v3: Callable[..., V3Client]) -> V3Client:
+    """No worker runs, and requests are held for a moment."""
+    return make_v3(wait_s=WAIT_S)
 
 
 @pytest.fixture
-def ask(make_old: Callable[..., Old]) -> Iterator[Old]:
+def ask(make_v3: Callable[..., V3Client]) -> Iterator[V3Client]:
     """Jobs are carried out at once."""
-    old = make_old(v3_wait=20, options={"snapshot_limit": 3})
+    old = make_v3(v3_wait=20, options={"snapshot_limit": 3})
     with old.service.running():
         yield old

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def pending(old, method, path, body=None, **headers):
-    """The job of a change that nobody carries out in time."""
+    """The job of a change that no worker carries out in time."""
     answer = old(method, path, body, **headers)
     assert (answer.status_code, set(answer.json)) == (504, {"message", "job"}), answer.data
     assert "Retry-After" not in answer.headers

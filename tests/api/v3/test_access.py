@@ -1,4 +1,4 @@
-"""Who may ask below /v3, and what every answer, line of audit and figure says of it."""
+"""Access to /v3, and what every response, audit line and metric says about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGE = "/v3/dummy/volumes/a%20b"
 
 
 def routes(app):
-    """Method, path and view of each route, on a storage system that is not there: whoever may ask gets 404."""
+    """Method, path and view of each route, on a storage system that does not exist: clients with the role get 404."""
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/v3/"):
             view_class = app.view_functions[rule.endpoint].view_class
@@ -53,7 +53,7 @@ def test_every_operation_is_there_by_its_old_name(front_end):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_each_route_asks_for_the_role_of_its_operation(front_end, role):
+def test_each_route_requires_the_role_of_its_operation(front_end, role):
     without, only = front_end.client(*set(ALL) - {role}), front_end.client(role)
     served = list(routes(front_end.app()))
     assert len(served) == 18
@@ -67,7 +67,7 @@ def test_each_route_asks_for_the_role_of_its_operation(front_end, role):
             assert passed.json == {"message": "No such subsystem. Allowed values are: filer, other"}
 
 
-def test_strangers_are_told_403_where_there_are_user_groups(front_end):
+def test_anonymous_clients_get_403_where_there_are_user_groups(front_end):
     all_routes = list(routes(front_end.app()))
     assert len(all_routes) == 18
     for method, path, view in all_routes:
@@ -79,33 +79,33 @@ def test_strangers_are_told_403_where_there_are_user_groups(front_end):
 
 @pytest.mark.parametrize("header", ["Bearer dummytoken", "Basic d3Jvbmc6d3Jvbmc=", "Nonsense", "Bearer", ""])
 class TestAuthorization:
-    def test_it_counts_for_nothing_beside_a_session(self, idle, header):
+    def test_an_authorization_header_is_ignored_with_a_session(self, idle, header):
         client = idle.service.app.test_client()
         client.get("/login")
         answer = client.delete(CHANGE, headers={"Authorization": header})
         assert (answer.status_code, answer.json) == (400, {"message": "Invalid volume name"})
 
-    def test_without_one_it_makes_nobody(self, idle, header):
+    def test_an_authorization_header_alone_gives_no_role(self, idle, header):
         client = idle.service.app.test_client()
         assert client.delete(CHANGE, headers={"Authorization": header}).status_code == 403
         assert client.get(CHANGE, headers={"Authorization": header}).status_code == 400
 
 
-def test_a_password_counts_without_a_session(idle):
+def test_a_password_is_used_without_a_session(idle):
     assert idle("DELETE", "/dummy/volumes/a%20b").status_code == 400
 
 
-def test_a_password_counts_for_nothing_beside_a_session(idle, audited):
+def test_a_password_is_ignored_with_a_session(idle, audited):
     client = idle.service.app.test_client()
     client.get("/login")
     client.delete(CHANGE, auth=("admin", "secret"))
     assert audited()[-1]["who"] == "developer"
 
 
-def test_a_cookie_header_that_ends_oddly_is_read(idle):
+def test_a_cookie_header_with_a_trailing_separator_is_parsed(idle):
     client = idle.service.app.test_client()
     cookie, *attributes = client.get("/login").headers["Set-Cookie"].split("; ")
-    # Old clients pick cookies by the path / and by the API's own host.
+    # V3Client clients pick cookies by the path / and by the API's own host.
     assert "Path=/" in attributes
     assert not any(attribute.lower().startswith("domain") for attribute in attributes)
     bare = idle.service.app.test_client(use_cookies=False)
@@ -122,8 +122,8 @@ def test_a_page_of_another_site_changes_nothing(idle):
     assert "another site" in answer.json["message"]
 
 
-def test_every_answer_says_what_takes_its_place(make_old):
-    old = make_old(
+def test_every_response_names_its_replacement(make_v3):
+    old = make_v3(
         v3_wait=1, v3_deprecated="2026-12-31", v3_sunset="2027-06-01", v3_manual_url="https://m.example.org/x"
     )
     for path, status in (("/dummy/volumes/a%20b", 400), ("/nothing", 404), ("/dummy/volumes/a/", 404)):
@@ -135,7 +135,7 @@ def test_every_answer_says_what_takes_its_place(make_old):
         assert successor == f'</v4{path}>; rel="successor-version"'
         assert manual == '<https://m.example.org/x>; rel="deprecation"; type="text/html"'
         assert answer.headers["X-Request-ID"]
-    # Of a path that is too long no part is named, which would be another address.
+    # No part of a path that is too long is named: it would be another URL.
     longest = "a" * (2048 - len("/v4/"))
     links = [old("GET", f"/{path}").headers.getlist("Link") for path in (longest, f"{longest}a")]
     assert [len(both) for both in links] == [2, 1]
@@ -143,14 +143,14 @@ def test_every_answer_says_what_takes_its_place(make_old):
     assert mounted.headers.getlist("Link")[0] == '</below/v4/nothing>; rel="successor-version"'
 
 
-def test_its_requests_are_not_cut_off_while_they_are_held(make_old):
+def test_held_requests_are_not_disconnected(make_v3):
     """What the server's watch on stalled clients goes by."""
     for wait_s, longest_s in ((5, 25), (600, 600)):
-        assert make_old(v3_wait=wait_s).service.app.config[LONGEST_REQUEST_S] == longest_s
+        assert make_v3(v3_wait=wait_s).service.app.config[LONGEST_REQUEST_S] == longest_s
 
 
-def test_it_can_be_switched_off(make_old):
-    old = make_old(v3="false")
+def test_the_api_can_be_switched_off(make_v3):
+    old = make_v3(v3="false")
     for method in ("GET", "POST", "OPTIONS"):
         assert set(old(method, "/dummy/volumes").json) == {"message"}
         assert old(method, "/dummy/volumes").status_code == 404
@@ -168,13 +168,13 @@ def test_it_can_be_switched_off(make_old):
         ("V3_MANUAL_URL", "https://m.example.org/é"),
     ],
 )
-def test_a_wrong_setting_is_named(monkeypatch, name, value):
+def test_an_invalid_setting_is_reported(monkeypatch, name, value):
     monkeypatch.setenv(f"SAPI_{name}", value)
     with pytest.raises(BadSettings, match=f"SAPI_{name}"):
         load(V3Settings)
 
 
-def test_the_document_has_them_apart_and_deprecated(front_end):
+def test_the_document_lists_v3_separately_as_deprecated(front_end):
     document = front_end.stranger().get("/openapi.json").json
     operations = [
         (path, operation)
@@ -215,7 +215,7 @@ def audited(caplog):
     logger.removeHandler(caplog.handler)
 
 
-def test_the_operator_sees_who_still_comes(ask, audited):
+def test_remaining_clients_are_in_metrics_and_audit_log(ask, audited):
     before = _metrics(ask)
     # The third is answered without the application, as repeated reads are.
     for method in ("GET", "GET", "GET", "HEAD"):
@@ -231,28 +231,28 @@ def test_the_operator_sees_who_still_comes(ask, audited):
     assert [_timed(text, method) - _timed(before, method) for method in ("PUT", "GET", "HEAD")] == [0, 2, 1]
 
 
-def test_of_who_sends_no_header_nothing_is_said_against_them(idle, audited):
+def test_a_request_without_credentials_is_logged_without_a_reason(idle, audited):
     assert idle.service.app.test_client().get(CHANGE).status_code == 400
     (line,) = audited()
     assert (line["who"], line["allowed"], line.get("reason")) == ("", True, None)
 
 
 @pytest.mark.parametrize("code", ["rate-limited", "sign-in-unavailable"])
-def test_a_refusal_that_is_not_about_roles_stays_what_it_is(monkeypatch, code):
+def test_refusals_for_other_reasons_are_unchanged(monkeypatch, code):
     monkeypatch.setattr(auth, "require", Mock(side_effect=Problem(code, "Later.")))
     with pytest.raises(Problem) as refused:
         access.require(Role.USER, "v3_get_volumes")
     assert (refused.value.code, refused.value.detail) == (code, "Later.")
 
 
-def test_who_may_not_be_checked_is_not_taken_for_a_stranger(redis_client, redis_url):
-    """Below /v3 a wrong password counts for nothing; that too many were sent is said all the same."""
+def test_a_rate_limited_sign_in_is_not_treated_as_anonymous(redis_client, redis_url):
+    """Below /v3 a wrong password is ignored; that too many were sent is reported nevertheless."""
     client = FrontEnd(redis_url, auth={"sign_in_network_limit": 1}).stranger()
     statuses = [client.get("/v3/nope/volumes", auth=("ann", "wrong")).status_code for _ in range(2)]
     assert statuses == [403, 429]
 
 
-def test_who_sends_a_request_is_known_to_the_turns_before_it_is_worked_on(front_end, monkeypatch):
+def test_the_sender_is_identified_before_the_request_is_processed(front_end, monkeypatch):
     identified = Mock()
     monkeypatch.setattr(ConcurrencyLimiter, "identified", identified)
     front_end.client(Role.USER).get("/v3/nope/volumes")

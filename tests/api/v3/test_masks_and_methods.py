@@ -25,7 +25,7 @@ GB = 10**9
         ("name, name , nothing", ["name"]),
     ],
 )
-def test_a_mask_chooses_keys(ask, mask, keys):
+def test_a_mask_selects_keys(ask, mask, keys):
     assert list(ask("POST", "/dummy/volumes/v1", {"size_total": GB}, X_Fields=mask).json) == keys
     assert list(ask("GET", "/dummy/volumes/v1", X_Fields=mask).json) == keys
     listed = ask("GET", "/dummy/volumes", X_Fields=mask).json
@@ -34,7 +34,7 @@ def test_a_mask_chooses_keys(ask, mask, keys):
 
 
 @pytest.mark.parametrize("mask", ["{name", "name}", "a,,b", "name{x}", "{name{x}}", ","])
-def test_a_bad_mask(idle, mask):
+def test_an_invalid_mask_is_refused(idle, mask):
     assert idle.message(400, "GET", "/dummy/volumes", X_Fields=mask).startswith("Mask")
     assert idle.message(400, "POST", "/dummy/volumes/v", {"size_total": "x"}, X_Fields=mask).startswith("Mask")
 
@@ -65,7 +65,7 @@ def test_unchanged_is_304(ask):
     assert set(packed.headers["Vary"].split(", ")) >= {"Accept-Encoding", "Authorization", "Cookie", "X-Fields"}
     masked = ask("GET", "/dummy/volumes", Accept_Encoding="gzip", X_Fields="name")
     assert "Content-Encoding" not in masked.headers
-    # Neither another volume nor the listing of /v4 is the same thing in the same state.
+    # Another volume and the listing of /v4 have other entity tags.
     one, other = (record["name"] for record in first.json[:2])
     tag = ask("GET", f"/dummy/volumes/{one}").headers["ETag"]
     assert ask("GET", f"/dummy/volumes/{one}", If_None_Match=tag, Accept_Encoding="gzip").status_code == 304
@@ -75,7 +75,7 @@ def test_unchanged_is_304(ask):
     assert ask("GET", "/dummy/volumes", If_None_Match=newer.headers["ETag"]).status_code == 200
 
 
-def test_too_many_snapshots(ask):
+def test_a_snapshot_beyond_the_limit_is_a_conflict(ask):
     make(ask)
     for number in range(3):
         assert ask("POST", f"/dummy/volumes/v1/snapshots/s{number}", {}).status_code == 201
@@ -84,7 +84,7 @@ def test_too_many_snapshots(ask):
     assert ask("POST", "/dummy/volumes/v1/snapshots/last", {"purge_old_if_needed": True}).status_code == 201
 
 
-def test_an_idempotency_key_goes_before_all(ask):
+def test_an_idempotency_key_identifies_the_request(ask):
     answers = [ask("POST", "/dummy/volumes/v1", {"size_total": GB}, Idempotency_Key="k") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
     assert len({answer.headers["Operation-Location"] for answer in answers}) == 1
@@ -95,7 +95,7 @@ def test_an_idempotency_key_goes_before_all(ask):
     ]  # fmt: skip
 
 
-def test_a_key_that_outlives_the_result_of_its_job(ask):
+def test_a_repeated_key_after_the_result_has_expired(ask):
     creation = ("POST", "/dummy/volumes/late", {"size_total": GB})
     snapshot: tuple[str, str, dict[str, Any]] = ("POST", "/dummy/volumes/late/snapshots/s", {})
     for number, request in enumerate((creation, snapshot)):
@@ -109,7 +109,7 @@ def test_a_key_that_outlives_the_result_of_its_job(ask):
     assert (repeated.status_code, repeated.json) == (201, "")
 
 
-def test_which_paths_are_below():
+def test_only_paths_below_v3_are_matched():
     assert is_below("/v3")
     assert is_below("/v3/x")
     assert not is_below("/v30/x")

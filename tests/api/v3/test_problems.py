@@ -39,7 +39,7 @@ def translated(front_end, problem, method="PUT"):
 
 
 @pytest.mark.parametrize("code", sorted(PROBLEM_TYPES))
-def test_every_problem_has_an_error(front_end, code):
+def test_every_problem_has_a_v3_form(front_end, code):
     answer = translated(front_end, Problem(code, "Said so."))
     # Clients know all others as 400.
     assert answer.status_code == STATUS.get(code, 400)
@@ -50,7 +50,7 @@ def test_every_problem_has_an_error(front_end, code):
 @pytest.mark.parametrize(
     ("code", "method"), [("backend-unavailable", "PUT"), ("resource-busy", "PUT"), ("result-expired", "GET")]
 )
-def test_what_changed_nothing_may_be_sent_again(front_end, code, method):
+def test_problems_of_unchanged_state_are_503_with_retry_after(front_end, code, method):
     answer = translated(front_end, Problem(code, "It is away."), method)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     response = translated(front_end, Problem(code, "It is away.", headers={"Retry-After": "77"}), method)
@@ -58,13 +58,13 @@ def test_what_changed_nothing_may_be_sent_again(front_end, code, method):
 
 
 @pytest.mark.parametrize(("code", "errno"), [("917526", 917526), ("EAPINOTFOUND", "EAPINOTFOUND")])
-def test_a_filer_that_refuses_is_quoted(front_end, code, errno):
+def test_the_error_of_the_filer_is_quoted(front_end, code, errno):
     extra = {"backend_error": {"code": code, "message": "Its own words"}}
     answer = translated(front_end, Problem("backend-error", "The storage system refused.", extra=extra))
     assert (answer.status_code, answer.json) == (500, {"message": "Its own words", "errno": errno})
 
 
-def test_pointers_become_names_of_fields(front_end):
+def test_pointers_are_translated_to_field_names(front_end):
     errors = [
         {"pointer": "/rules/0", "detail": "a"},
         {"pointer": "", "detail": "b"},
@@ -85,7 +85,7 @@ def test_pointers_become_names_of_fields(front_end):
         ("timed-out", "before anything was changed"),
     ],
 )
-def test_what_became_of_a_change_is_said(front_end, code, says):
+def test_the_outcome_of_a_change_is_reported(front_end, code, says):
     details = {
         "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
         "outcome-unknown": "The change may or may not have happened: look at the storage system first.",
@@ -110,7 +110,7 @@ def test_a_body_that_is_no_object_is_refused(idle, body):
     assert answer.json == {"message": "Input payload validation failed", "errors": {"": "must be a JSON object"}}
 
 
-def test_a_body_that_is_too_large_is_not_called_bad_json(make_old):
-    old = make_old(api={"max_body_bytes": 1024})
+def test_a_body_that_is_too_large_is_not_called_bad_json(make_v3):
+    old = make_v3(api={"max_body_bytes": 1024})
     message = old.message(413, "PATCH", "/dummy/volumes/v1", b"1" * 1025, Content_Type="application/json")
     assert "decode" not in message

@@ -16,7 +16,7 @@ from tests.api.v3.pending_changes import pending
 from worker.store.client import NotReplicated, ReplyLost
 
 
-def test_a_read_that_does_not_come_is_503(idle):
+def test_a_read_that_does_not_end_in_time_is_503(idle):
     answer = idle("GET", "/dummy/volumes")
     assert (answer.status_code, answer.headers["Retry-After"], set(answer.json)) == (503, "1", {"message"})
     job = answer.headers["Operation-Location"].removeprefix("/v4/jobs/")
@@ -24,7 +24,7 @@ def test_a_read_that_does_not_come_is_503(idle):
     assert idle("GET", "/dummy/volumes").headers["Operation-Location"] == answer.headers["Operation-Location"]
 
 
-def test_what_is_read_is_never_older_than_configured(idle):
+def test_reads_are_never_older_than_configured(idle):
     idle.service.get()
     idle.service.run_all()
     assert idle("GET", "/dummy/volumes").status_code == 200
@@ -37,8 +37,8 @@ def test_what_is_read_is_never_older_than_configured(idle):
     assert idle("GET", "/dummy/volumes", Cache_Control="only-if-cached, max-age=1").status_code == 503
 
 
-def test_the_filer_away_is_503_and_no_older_copy(make_old):
-    old = make_old(v3_wait=10)
+def test_an_unavailable_filer_is_503_and_no_older_copy(make_v3):
+    old = make_v3(v3_wait=10)
     old.service.get()
     old.service.run_all()
     old.service.age("dummy/volumes", 100)
@@ -54,18 +54,16 @@ def test_the_filer_away_is_503_and_no_older_copy(make_old):
     assert int(answers[0].headers["Age"]) < 60
 
 
-def test_an_age_of_0_always_asks(make_old):
-    old = make_old(wait_s=WAIT_S, v3_max_age=0)
+def test_an_age_of_0_always_reads_from_the_filer(make_v3):
+    old = make_v3(wait_s=WAIT_S, v3_max_age=0)
     old.service.get()
     old.service.run_all()
     assert old("GET", "/dummy/volumes").status_code == 503
 
 
 @pytest.mark.parametrize(("max_age_s", "again_s", "status"), [(10, 10, 503), (600, 60, 200)])
-def test_what_is_answered_again_is_neither_older_nor_due_for_a_refresh(
-    make_old, monkeypatch, max_age_s, again_s, status
-):
-    old = make_old(wait_s=WAIT_S, v3_max_age=max_age_s)
+def test_cached_responses_are_not_too_old_or_due_for_a_refresh(make_v3, monkeypatch, max_age_s, again_s, status):
+    old = make_v3(wait_s=WAIT_S, v3_max_age=max_age_s)
     marks = Mock(wraps=middleware.mark_cacheable)
     monkeypatch.setattr(middleware, "mark_cacheable", marks)
     old.service.get()
@@ -79,9 +77,9 @@ def test_what_is_answered_again_is_neither_older_nor_due_for_a_refresh(
 
 
 @pytest.mark.parametrize(("settings", "promised_s"), [({"v3_max_age": 10}, 10), ({}, 60), ({"v3_max_age": 600}, 60)])
-def test_caches_of_clients_are_given_no_longer_than_reads_may_be_old(make_old, settings, promised_s):
+def test_max_age_of_responses_is_limited_by_the_configured_age(make_v3, settings, promised_s):
     """Such a client cannot see an age: it is not given an old copy while that is refreshed."""
-    old = make_old(wait_s=WAIT_S, **settings)
+    old = make_v3(wait_s=WAIT_S, **settings)
     old.service.get()
     old.service.run_all()
     answers = [old("GET", "/dummy/volumes") for _ in range(2)]
@@ -98,7 +96,7 @@ def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
 
 
 @pytest.mark.parametrize("error", [ReplyLost("cut"), NotReplicated([])], ids=["lost", "not replicated"])
-def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch, error):
+def test_a_lost_reply_of_redis_makes_no_second_job(idle, monkeypatch, error):
     jobs = type(idle.service.services.jobs)
     accept: Any = jobs.accept
     lost: list[Any] = []
@@ -121,7 +119,7 @@ def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch, 
     assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") == job
 
 
-def test_an_outcome_that_cannot_be_noted_as_told_is_told_all_the_same(idle, monkeypatch):
+def test_an_outcome_is_returned_though_redis_cannot_record_that(idle, monkeypatch):
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     idle.service.run(job)
     scripts = type(idle.service.services.scripts)

@@ -1,4 +1,4 @@
-"""What old clients are answered: status, body and fixed words of each route."""
+"""Responses to v3 clients: status, body and fixed texts of each route."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_times_are_in_utc_in_the_old_form(at, old):
     assert rfc822(at) == old
 
 
-def test_what_a_filer_leaves_empty_is_null():
+def test_empty_texts_are_null():
     volume = project(VOLUME, {"name": "v1", "aggregate_name": "", "creation_time": "", "size_used": 0})
     assert (volume["name"], volume["size_used"]) == ("v1", 0)
     assert (volume["aggregate_name"], volume["creation_time"], volume["state"]) == (None, None, None)
 
 
-def test_what_was_left_out_has_the_predecessors_value(ask):
+def test_omitted_fields_have_the_defaults_of_the_predecessor(ask):
     made = make(ask).json
     assert made["percentage_snapshot_reserve"] == 0
     assert (made["autosize_enabled"], made["compression_enabled"], made["inline_compression"]) == (True, True, True)
@@ -90,7 +90,7 @@ def test_a_path_is_a_volume_however_it_is_encoded(ask, path):
     assert ask("GET", "/dummy/volumes/by_path/locks").json == [{"host": "h1"}]
 
 
-def test_creation_and_what_is_there(ask):
+def test_existing_objects_are_refused_on_creation(ask):
     make(ask, name="v1")
     again = ask.message(400, "POST", "/dummy/volumes/v1", {"size_total": GB})
     assert again.startswith("Volume v1 already exists!")
@@ -204,7 +204,7 @@ def test_export_policies(ask):
         ("PATCH", "/dummy/export/p/rule/r", 405, "PATCH"),
     ],
 )
-def test_what_is_refused_at_once(idle, method, path, status, message):
+def test_invalid_requests_are_refused_at_once(idle, method, path, status, message):
     assert message in idle.message(status, method, path, {})
     assert idle.service.waiting() == []
 
@@ -234,7 +234,7 @@ def test_fields_are_checked(idle, body, errors):
     assert idle.service.waiting() == []
 
 
-def test_each_rule_is_named(idle):
+def test_each_invalid_rule_is_reported(idle):
     answer = idle("POST", "/dummy/export/p", {"rules": ["ok", "", 1]})
     assert set(answer.json["errors"]) == {"rules.1", "rules.2"}
 
@@ -242,7 +242,7 @@ def test_each_rule_is_named(idle):
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[" * 5000, b'{"name": "\xff"}', b'{"size_total": 1e999}', b'{"size_total": NaN}']
 )
-def test_what_cannot_be_read(idle, body):
+def test_malformed_bodies_are_refused(idle, body):
     answer = idle("PATCH", "/dummy/volumes/v", body, Content_Type="application/json; charset=utf-8")
     assert answer.status_code == 400
     assert answer.json["message"].startswith(("Failed to decode JSON object", "Input payload validation failed"))

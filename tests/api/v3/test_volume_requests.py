@@ -34,7 +34,7 @@ def test_a_new_volume_has_the_predecessor_s_defaults(body: dict[str, Any], argum
     assert parse_volume_post("v", body, "DummyStorage") == (CREATE_VOLUME, {**DEFAULTS, "volume": "v", **arguments})
 
 
-def test_on_a_filer_it_needs_a_size_and_a_place() -> None:
+def test_on_a_filer_size_and_path_are_required() -> None:
     whole = {"size_total": 100, "junction_path": "/v"}
     for body in ({}, {"size_total": 100}, {"junction_path": "/v"}):
         with pytest.raises(Problem) as refused:
@@ -59,7 +59,7 @@ def test_on_a_filer_it_needs_a_size_and_a_place() -> None:
         ("n:/p", {**SOURCE, "name": "v", "junction_path": "/q"}, {**SOURCE, "volume": "v", "junction_path": "/p"}),
     ],
 )
-def test_a_clone_ignores_what_it_cannot_choose(volume: str, body: dict[str, Any], arguments: dict[str, Any]) -> None:
+def test_a_clone_ignores_other_settings(volume: str, body: dict[str, Any], arguments: dict[str, Any]) -> None:
     assert parse_volume_post(volume, body, "NetappStorage") == (CLONE_VOLUME, arguments)
 
 
@@ -79,7 +79,7 @@ def test_a_roll_back_ignores_all_but_the_snapshot() -> None:
         ("v", {"junction_path": "p"}, "/junction_path"),
     ],
 )
-def test_what_is_used_is_checked(volume: str, body: dict[str, Any], pointer: str) -> None:
+def test_fields_that_are_used_are_validated(volume: str, body: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Problem) as refused:
         parse_volume_post(volume, body, "DummyStorage")
     assert [error["pointer"] for error in refused.value.errors] == [pointer]

@@ -17,7 +17,7 @@ from tests.api.v3.pending_changes import pending
 GB = 10**9
 
 
-def test_a_change_that_is_under_way_is_504_and_found_again(idle):
+def test_an_unfinished_change_is_504_and_matched_when_repeated(idle):
     job = pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB})
     assert idle.service.redis.hget(f"sapi:job:{job}", "target") == b"/v4/dummy/volumes/v1"
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB, "unknown": 1}) == job
@@ -28,20 +28,20 @@ def test_a_change_that_is_under_way_is_504_and_found_again(idle):
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB}) != job
 
 
-def test_what_is_found_without_a_key_is_no_replay(idle):
+def test_a_match_without_a_key_is_not_marked_as_replayed(idle):
     lock = ("PUT", "/dummy/volumes/v1/locks/h")
     assert pending(idle, *lock) == pending(idle, *lock)
     assert "Idempotency-Replayed" not in idle(*lock).headers
 
 
-def test_an_outcome_is_told_once_also_a_failure(idle):
+def test_an_outcome_is_returned_once(idle):
     job = pending(idle, "DELETE", "/dummy/volumes/nope")
     idle.service.run(job)
     assert "No such volume" in idle.message(404, "DELETE", "/dummy/volumes/nope")
     assert pending(idle, "DELETE", "/dummy/volumes/nope") != job
 
 
-def test_an_outcome_that_comes_so_late_that_a_proxy_may_be_gone_is_sent_again(idle, monkeypatch):
+def test_a_late_outcome_is_returned_again(idle, monkeypatch):
     idle.service.run(pending(idle, "DELETE", "/dummy/volumes/nope"))
     monkeypatch.setattr(changes, "_ANSWER_WITHIN_S", -1000.0)
     for _ in range(2):
@@ -53,8 +53,8 @@ def test_another_body_or_caller_is_another_request(idle):
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": 2 * GB}) != job
 
 
-def test_each_body_is_read_for_what_the_request_is(make_old):
-    old = make_old(wait_s=0.02)
+def test_requests_with_different_bodies_are_different(make_v3):
+    old = make_v3(wait_s=0.02)
     for method, path, bodies in (
         ("PATCH", "volumes/v1", ({"size_total": GB}, {"size_total": 2 * GB})),
         ("POST", "volumes/v1/snapshots/s", ({}, {"purge_old_if_needed": True})),
@@ -64,13 +64,13 @@ def test_each_body_is_read_for_what_the_request_is(make_old):
         assert first != second == again
 
 
-def test_redis_that_goes_away_meanwhile_leaves_it_under_way(idle, monkeypatch):
+def test_an_error_of_redis_during_the_wait_is_504(idle, monkeypatch):
     monkeypatch.setattr(changes, "wait_for_end", Mock(side_effect=redis.ConnectionError))
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     assert idle.service.waiting() == [job]
 
 
-def test_where_redis_is_silent_at_the_end_the_lease_is_left_to_expire(idle, monkeypatch):
+def test_when_redis_times_out_at_the_end_the_hold_expires_by_itself(idle, monkeypatch):
     lock = ("PUT", "/dummy/volumes/v1/locks/h")
     assert not idle.service.redis.exists(f"sapi:held:{pending(idle, *lock)}")
     silent = Mock(side_effect=redis.TimeoutError("slow"))
@@ -81,13 +81,13 @@ def test_where_redis_is_silent_at_the_end_the_lease_is_left_to_expire(idle, monk
     assert silent.call_count == 1
 
 
-def test_a_process_that_stops_waits_for_no_other(make_old):
-    old = make_old(wait_s=0.02)
+def test_a_process_that_stops_does_not_wait_for_a_held_request(make_v3):
+    old = make_v3(wait_s=0.02)
     job = pending(old, "PUT", "/dummy/volumes/v1/locks/h")
     old.service.redis.set(f"sapi:held:{job}", "7", px=20_000)
-    patient = old.service.app.extensions[EXTENSION]
-    settings = patient.settings.model_copy(update={"v3_wait": 600})
-    old.service.app.extensions[EXTENSION] = replace(patient, settings=settings)
+    app_settings = old.service.app.extensions[EXTENSION]
+    settings = app_settings.settings.model_copy(update={"v3_wait": 600})
+    old.service.app.extensions[EXTENSION] = replace(app_settings, settings=settings)
     old.service.services.stop()
     assert pending(old, "PUT", "/dummy/volumes/v1/locks/h") == job
     assert old.service.redis.exists(f"sapi:held:{job}")
@@ -126,13 +126,13 @@ def test_any_later_change_of_the_volume_makes_it_a_new_request(idle):
     assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
 
 
-def test_a_clone_of_it_does_not(idle):
+def test_a_clone_of_the_volume_does_not(idle):
     job = pending(idle, "POST", "/dummy/volumes/v1/snapshots/s", {})
     pending(idle, "POST", "/dummy/volumes/c", {"from_volume": "v1", "from_snapshot": "s"})
     assert pending(idle, "POST", "/dummy/volumes/v1/snapshots/s", {}) == job
 
 
-def test_what_a_later_path_means_is_waited_for(idle):
+def test_a_later_change_by_path_is_resolved_first(idle):
     for name, path in (("v1", "/p1"), ("v2", "/p2")):
         idle.service.change("POST", f"volumes/{name}", {"size_total": GB, "junction_path": path})
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
@@ -155,8 +155,8 @@ def test_a_change_by_path_is_superseded_by_name(idle):
     assert pending(idle, "PUT", "/dummy/volumes/:/p1/locks/h") != job
 
 
-def test_while_the_first_is_held_there_is_a_second_job(make_old):
-    old = make_old(v3_wait=6)
+def test_while_the_first_request_is_held_a_second_job_is_made(make_v3):
+    old = make_v3(v3_wait=6)
     answers = []
     first = threading.Thread(target=lambda: answers.append(old("POST", "/dummy/volumes/v1", {"size_total": GB})))
     first.start()
@@ -174,15 +174,15 @@ def test_while_the_first_is_held_there_is_a_second_job(make_old):
     assert sorted(answer.status_code for answer in answers) == [201, 400]
 
 
-def test_a_process_that_is_gone_holds_nothing(idle):
+def test_the_hold_of_a_killed_process_expires(idle):
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     # As a killed process leaves it.
     idle.service.redis.set(f"sapi:held:{job}", "7", px=150)
     assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") == job
 
 
-def test_the_record_outlives_the_job_for_a_while(make_old):
-    old = make_old(wait_s=WAIT_S, v3_repeat=100)
+def test_the_record_outlives_the_job_for_a_while(make_v3):
+    old = make_v3(wait_s=WAIT_S, v3_repeat=100)
     job = pending(old, "PUT", "/dummy/volumes/v1/locks/h")
     (record,) = old.service.redis.keys("sapi:repeat:*")
     assert old.service.redis.pttl(record) > 1_000_000
@@ -190,8 +190,8 @@ def test_the_record_outlives_the_job_for_a_while(make_old):
     assert 50_000 < old.service.redis.pttl(record) <= 100_000
 
 
-def test_no_place_to_wait_means_nothing_was_accepted(make_old):
-    old = make_old(wait_s=WAIT_S, api={"max_waiting": 1})
+def test_without_a_waiting_slot_no_job_is_accepted(make_v3):
+    old = make_v3(wait_s=WAIT_S, api={"max_waiting": 1})
     with old.service.services.events.slot() as taken:
         assert taken
         answer = old("PUT", "/dummy/volumes/v1/locks/h")
@@ -200,14 +200,14 @@ def test_no_place_to_wait_means_nothing_was_accepted(make_old):
     pending(old, "PUT", "/dummy/volumes/v1/locks/h")
 
 
-def test_the_last_place_to_wait_is_enough_for_one(make_old):
-    old = make_old(v3_wait=20, api={"max_waiting": 1})
+def test_a_request_needs_one_waiting_slot_only(make_v3):
+    old = make_v3(v3_wait=20, api={"max_waiting": 1})
     with old.service.running():
         assert old("PUT", "/dummy/volumes/v1/locks/h").status_code == 404
 
 
-def test_a_process_that_stops_answers_at_once(make_old):
-    old = make_old(v3_wait=600)
+def test_a_process_that_stops_answers_at_once(make_v3):
+    old = make_v3(v3_wait=600)
     answers = []
     request = threading.Thread(target=lambda: answers.append(old("PUT", "/dummy/volumes/v1/locks/h")))
     request.start()
