@@ -1,4 +1,4 @@
-# ruff: noqa: T201 - it talks to the one who typed the command
+# ruff: noqa: T201 - it prints its results to the terminal
 """``make bench``: start a stack of its own, measure, print the table, and end everything."""
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def measure(stack: Stack, name: str, rounds: int) -> Iterator[Row]:
     summary = ""
     for _ in range(rounds):
         idle += _answers(stack, ask)
-        with _crowd(stack, name, 0):
+        with _load(stack, name, 0):
             changes += _answers(stack, ask)
-        with _crowd(stack, name, _STREAMS) as ended:
+        with _load(stack, name, _STREAMS) as ended:
             before = stack.processes.cpu_s("ours")
             began = time.monotonic()
             both += _answers(stack, ask)
@@ -55,17 +55,17 @@ def _answers(stack: Stack, ask: bytes) -> list[float]:
 
 
 @contextmanager
-def _crowd(stack: Stack, name: str, streams: int) -> Iterator[list[str]]:
+def _load(stack: Stack, name: str, streams: int) -> Iterator[list[str]]:
     """Run streams and changes in a process of their own inside the block; yields a list for its output."""
-    command = [sys.executable, "-m", "tests.benchmarks.crowd", stack.ours, name, str(streams), str(_CHANGES_PER_S)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:
-        assert crowd.stdin is not None
-        assert crowd.stdout is not None
-        assert crowd.stdout.readline() == "ready\n"
+    command = [sys.executable, "-m", "tests.benchmarks.streams", stack.ours, name, str(streams), str(_CHANGES_PER_S)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
+        assert load.stdin is not None
+        assert load.stdout is not None
+        assert load.stdout.readline() == "ready\n"
         time.sleep(1)
         ended: list[str] = []
         yield ended
-        crowd.stdin.close()
-        ended.append(crowd.stdout.read().strip())
+        load.stdin.close()
+        ended.append(load.stdout.read().strip())
     # Its requests are finished by then.
     time.sleep(1)

@@ -28,7 +28,7 @@ _FEW, _MANY = 1_000, 1_000_000
 _STEP = 200
 _TURNS, _PAGES = 7, 20
 _CHANGES = [name for name, operation in OPERATIONS.items() if operation.is_change]
-#: Makes finished jobs as the service's own scripts would leave them, without their lives.
+#: Makes records of finished jobs as the service's own scripts would leave them, without running the jobs.
 _FILL = """
 for _, f in ipairs(cjson.decode(ARGV[1])) do
   local seq = tonumber(redis.call('INCR', P .. 'seq'))
@@ -111,7 +111,7 @@ def _queries() -> dict[str, JobFilter]:
 def _page_ms(few: redis.Redis, many: redis.Redis, job_filter: JobFilter, limit: int) -> tuple[float, float]:
     """The CPU of a page in each, of the client and of Redis, as the median of some turns of several pages.
 
-    The clock would say the same on a quiet machine, and on any other what else runs there.
+    Wall-clock time would depend on what else the machine does.
     """
     times: tuple[list[float], list[float]] = ([], [])
     stores = [(client, _jobs(client)) for client in (few, many)]
@@ -141,7 +141,7 @@ def _record(job_id: str, number: int) -> dict[str, str]:
     operation = _CHANGES[number % len(_CHANGES)]
     subsystem, user = f"filer{number % 4}", f"user{number // 3 % 10}"
     states = ["succeeded", "failed", "cancelled"]
-    # Some things never meet, although others often meet either.
+    # Some properties never occur together, although each is frequent.
     if operation == _CHANGES[0]:
         states.remove("cancelled")
         subsystem, user = f"filer{1 + number % 3}", f"user{1 + number // 3 % 9}"

@@ -1,4 +1,4 @@
-# ruff: noqa: T201 - it talks to the one who typed the command
+# ruff: noqa: T201 - it prints its results to the terminal
 """``python -m tests.benchmarks.growth``: how the CPU time of a request grows with its parts, ten times as large.
 
 Beside the count of `tests/api/test_growth.py`, this sees work inside regular expressions and other code in C.

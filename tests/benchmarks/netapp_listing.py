@@ -83,7 +83,7 @@ def bare(port: int) -> int:
 
 
 def cpu_seconds(*works: Callable[[], Any], times: int = 40) -> list[float]:
-    """The least processor time of each, taken in turns: what others do to the machine only ever adds."""
+    """The least processor time of each, measured in turns: other load on the machine can only increase it."""
     least = [float("inf")] * len(works)
     for _ in range(times):
         for number, work in enumerate(works):
@@ -94,7 +94,7 @@ def cpu_seconds(*works: Callable[[], Any], times: int = 40) -> list[float]:
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure, and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     context = multiprocessing.get_context("fork")
     queue = context.Queue()

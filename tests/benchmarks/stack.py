@@ -155,7 +155,7 @@ def stack(
     try:
         redis.await_ready(20)
         described = backends(folder, sizes)
-        # As with the bare view's queue, nobody listens to this one: submitting is measured alone.
+        # As with the bare view's queue, no worker consumes this one: submitting is measured alone.
         names = "🦄".join(f"{name}🌈DummyStorage" for name in (*sizes, UNHEARD))
         quick = ["quick", *(f"quick{number}" for number in range(2, nodes + 1))]
         for node, queue_classes in (*((node, "write,read") for node in quick), ("list", "list")):

@@ -3,7 +3,7 @@
 ``--batches 100 --members 200`` submits so many batches of so many members in the place of other requests, and
 makes faults until all of them are accepted and have ended, at most for ``--seconds``.
 """
-# ruff: noqa: T201 - it talks to the one who typed the command
+# ruff: noqa: T201 - it prints its results to the terminal
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Faults(threading.Thread):
         with self._client() as client:
             with suppress(redis.RedisError), STATES[name](client, self._stack.redis.folder):
                 time.sleep(self._rng.uniform(1, 4))
-            # It may be frozen or dead because of another fault.
+            # It may be frozen or killed by another fault.
             while not self._is_well(client):
                 time.sleep(0.5)
 

@@ -79,7 +79,7 @@ class Judge:
         )
 
     def open_jobs(self) -> int:
-        """How many jobs and batches are not finished; at least one while Redis does not say."""
+        """How many jobs and batches are not finished; at least one while Redis does not answer."""
         return self._count(f"due:{SUBSYSTEM}", "batches_preparing", "batches_stopping")
 
     def _ended(self) -> int:

@@ -1,5 +1,5 @@
-# ruff: noqa: T201 - it talks to the one who typed the command
-"""Runs with listeners (``--listeners``): they listen from the first job on, and are checked after all ends."""
+# ruff: noqa: T201 - it prints its results to the terminal
+"""Runs with listeners (``--listeners``): they listen from the first job on, and are checked at the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Listening:
         stack.send_webhooks(self._receiver.receiver.url)
 
     def start(self, seed: int) -> None:
-        """Begin to listen, and return when everybody does."""
+        """Begin to listen, and return when all listeners do."""
         urls = [f"http://127.0.0.1:{port}" for port in self._stack.ports]
         session = other_session(urls[0])
         self._streams = listeners(urls, session, seed)

@@ -29,7 +29,7 @@ BAD = {
 def await_notifications(
     all_jobs: Callable[[], Jobs], streams: Iterable[Listener], hooks: Callable[[], list[Hook]], limit_s: float
 ) -> tuple[Jobs, float]:
-    """Wait until everybody was notified of the end of every job, at most ``limit_s`` seconds.
+    """Wait until every listener was notified of the end of every job, at most ``limit_s`` seconds.
 
     Returns the jobs, and how long that took (seconds).
     """

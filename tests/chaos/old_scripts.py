@@ -4,7 +4,7 @@ Each script makes 25 steps on a volume and a policy of its own, through a proxy 
 unanswered requests, as old scripts do. No other client changes its objects, so that each response can be verified.
 Exit code 0 only when every response was right and nothing was done twice.
 """
-# ruff: noqa: T201 - it talks to the one who typed the command
+# ruff: noqa: T201 - it prints its results to the terminal
 
 from __future__ import annotations
 

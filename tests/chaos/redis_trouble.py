@@ -3,7 +3,7 @@
 Exit code 0 only when after each state jobs ran again within ten seconds, every job that was accepted had ended, all
 processes had about as many connections and files open as before, and the workers' health checks failed meanwhile.
 """
-# ruff: noqa: T201 - it talks to the one who typed the command
+# ruff: noqa: T201 - it prints its results to the terminal
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Result:
     refused: int = 0
     accepted: int = 0
     unfinished: int = 0
-    #: The workers whose health check passed at the end of the trouble, and after it.
+    #: The workers whose health check passed at the end of the bad state, and after it.
     healthy: list[str] = field(default_factory=list)
     healthy_after: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -94,7 +94,7 @@ class Trial:
         self._session.auth = (USER, PASSWORD)
 
     def run(self, state: str, trouble: Callable[[], Iterator[None]]) -> Result:
-        """Hold the state for as long as was asked, and measure."""
+        """Keep the state for the given time, and measure."""
         self._await_job()
         self._use_every_slot()
         files, exits = self._files(), self._exits()
@@ -198,7 +198,7 @@ def _in_stack(stack: Stack, state: str) -> Callable[[], Iterator[None]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all states that are asked for; print a line for each."""
+    """Run all selected states; print a line for each."""
     parser = argparse.ArgumentParser(prog="tests.chaos.redis_trouble", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5, help="how long each state lasts")
     parser.add_argument("--states", default=",".join([*STATES, *LONG_STATES, FAILOVER]), help="comma-separated")

@@ -1,4 +1,4 @@
-"""The service as it ships: Redis, two API processes, two quick and two list workers; whatever dies is started again."""
+"""The service as it ships: Redis, two API processes, two quick and two list workers; what exits is restarted."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Stack:
     """All parts, in a folder of their own."""
 
     def __init__(self, folder: Path, *, latency_s: float, redis_url: str = "", **settings: object) -> None:
-        """Prepare all parts; ``redis_url`` names a Redis that somebody else starts."""
+        """Prepare all parts; ``redis_url`` names a Redis that is started elsewhere."""
         self.folder = folder
         self.root = Path(__file__).parents[2]
         self.redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
@@ -107,7 +107,7 @@ class Stack:
             # As several processes need it: a session goes on in each, and in those that start anew.
             "SAPI_SECRET_KEY": "of chaos runs on one machine only",
             "SAPI_RATE_LIMIT": "off",
-            # What was accepted in a long run is still known when it is judged.
+            # Records of jobs outlive a long run, so that they can be checked at its end.
             "SAPI_READ_JOB_KEEP": "3600",
             "CHAOS_BOOK": str(self.book),
             "PYTHONUNBUFFERED": "1",

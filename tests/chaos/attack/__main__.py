@@ -1,5 +1,5 @@
 """``python -m tests.chaos.attack --seconds 300``: exit code 0 only when nobody else noticed much of it."""
-# ruff: noqa: T201 - it talks to the one who typed the command
+# ruff: noqa: T201 - it prints its results to the terminal
 
 from __future__ import annotations
 

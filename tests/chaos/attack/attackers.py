@@ -121,7 +121,7 @@ class Attacker:
 
     # --- connections
 
-    def _crowd(self, count: int, sent: bytes, *, small: bool = False) -> None:
+    def _open_connections(self, count: int, sent: bytes, *, small: bool = False) -> None:
         """Open connections, send incomplete requests, and watch the connections for a while."""
         host, _, port = self._address.partition(":")
         opened = []
@@ -145,13 +145,13 @@ class Attacker:
     def _bodies_that_never_come(self) -> None:
         of_json = ("Content-Type: application/json", "Content-Length: 1000")
         path = self._rng.choice(["/v4/batches", "/v4/jobs/cancel", "/v4/dummy/volumes/x"])
-        self._crowd(530, self._head(f"POST {path} HTTP/1.1", *of_json) + b"{")
+        self._open_connections(530, self._head(f"POST {path} HTTP/1.1", *of_json) + b"{")
 
     def _half_heads(self) -> None:
-        self._crowd(200, b"GET /healthz HTTP/1.1\r\nHost: sto")
+        self._open_connections(200, b"GET /healthz HTTP/1.1\r\nHost: sto")
 
     def _idle(self) -> None:
-        self._crowd(1000, b"")
+        self._open_connections(1000, b"")
 
     def _readers_that_do_not_read(self) -> None:
-        self._crowd(150, self._head(f"GET {_VOLUMES} HTTP/1.1") * 3, small=True)
+        self._open_connections(150, self._head(f"GET {_VOLUMES} HTTP/1.1") * 3, small=True)

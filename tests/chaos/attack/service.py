@@ -31,7 +31,7 @@ _START_LIMIT_S = 30
 
 @dataclass(frozen=True)
 class Service:
-    """Where it is, and the tokens of those who may speak to it."""
+    """Its address, and the tokens of its clients."""
 
     #: Host and port.
     public: str
