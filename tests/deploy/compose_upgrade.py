@@ -41,7 +41,7 @@ def make_new_release(stack: Stack, old: str) -> None:
 
 
 def events(stack: Stack, workers: int) -> list[tuple[str, Callable[[], object]]]:
-    """What happens to the stack, in order."""
+    """What is done to the stack, in order."""
     more = ("up", "-d", "--no-deps", "--no-recreate", "--wait", "--scale", f"worker={workers + 1}", "worker")
     return [
         (f"one worker more ({workers + 1})", lambda: stack.compose(*more)),
@@ -85,7 +85,7 @@ def untrue_volumes(clients: Clients, worker_lost: set[str]) -> list[str]:
 
 
 def drive(stack: Stack, *, workers: int, threads: int, calm_s: float) -> bool:
-    """Let it all happen under load; was every promise kept?"""
+    """Run every step under load; return whether every promise was kept."""
     began = time.monotonic()
     clients = Clients(stack.addresses, stack.authorization(), threads, pause_s=0.3)
     clients.start()
@@ -107,7 +107,7 @@ def drive(stack: Stack, *, workers: int, threads: int, calm_s: float) -> bool:
 
 
 def main() -> int:
-    """Run it all; 0 when the promises were kept."""
+    """Run every step; 0 when the promises were kept."""
     parser = argparse.ArgumentParser(description="Upgrade a Compose stack under load.")
     parser.add_argument("--version", default="dev", help="tag of the images to begin with")
     parser.add_argument("--apis", type=int, default=2)

@@ -1,4 +1,4 @@
-"""An operator with a stack on a Docker engine, who types what the manual says. Needs the images of `make image`.
+"""An operator with a stack on a Docker engine, who runs the commands of the manual. Needs the images of `make image`.
 
 The releases are these images under other names, some of them broken on purpose.
 """
@@ -71,7 +71,7 @@ def typed_in_row(place: str, page: str = "operating.md") -> list[str]:
 
 @dataclass
 class Operator:
-    """Somebody with a folder of the deployment's files, who types what the manual says."""
+    """An operator with a folder of the deployment's files, who runs the commands of the manual."""
 
     folder: Path
     stack: Stack

@@ -1,6 +1,6 @@
-"""A Docker client of an engine that is played.
+"""A Docker client of a simulated engine.
 
-``docker`` in the folder is a small program that hands on its words, and what a proxy is to read.
+``docker`` in the folder is a small program that passes on its arguments, and what a proxy is to read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tests.deploy.pretended_engine import Engine
+from tests.deploy.simulated_engine import Engine
 
 #: Costs a shell, not a Python: the script asks a hundred times.
 _CLIENT = """#!/bin/sh
@@ -31,7 +31,7 @@ _VARIABLES = ("SAPI_VERSION", "SAPI_API_IMAGE", "SAPI_WORKER_IMAGE", "SAPI_LEASE
 
 
 def _serve(engine: Engine, folder: Path, requests: int) -> None:
-    """Answer one request after the other, until one says that it is over."""
+    """Answer one request after the other, until the last one."""
     with os.fdopen(requests, "rb") as stream:
         words = _words(stream)
         for process in words:

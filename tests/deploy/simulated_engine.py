@@ -1,4 +1,4 @@
-"""An engine that is played, for what ``roll_out.sh`` does where no engine is; see ``pretended_client`` for its client.
+"""A simulated engine, for what ``roll_out.sh`` does where no engine is; see ``simulated_client`` for its client.
 
 It answers as Docker and Compose do: containers start, become healthy or crash, and go. Only what the script uses is
 there; anything else is an error. ``tests/deploy/test_engine.py`` does the same on a real engine.
@@ -30,7 +30,7 @@ class Image:
 
 @dataclass
 class Container:
-    """A container, and how its process does."""
+    """A container, and the state of its process."""
 
     name: str
     service: str
@@ -60,7 +60,7 @@ class Engine:
         self.commands: list[list[str]] = []
         #: Containers that ended by themselves, not by a command.
         self.killed: list[str] = []
-        #: By service: the fewest containers that did their work at any time.
+        #: By service: the lowest number of working containers at any time.
         self.fewest: dict[str, int] = {}
         self._numbers = itertools.count(1)
         for service in ("redis", *SERVICES):

@@ -62,7 +62,7 @@ class Stack:
 
     @classmethod
     def planned(cls, *, apis: int, workers: int, backends: str) -> Stack:
-        """A stack with room for twice its front ends, not started yet."""
+        """A stack with ports for twice its front ends, not started yet."""
         first = _free_ports(2 * apis + 1)
         variables = {
             "COMPOSE_PROJECT_NAME": f"storage-api-test-{os.getpid()}",

@@ -1,4 +1,4 @@
-"""What `make status` says of a development server with which something is wrong."""
+"""What `make status` says about a development server that does not work."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WELL: dict[str, Any] = {
         ),
     ],
 )
-def test_whatever_the_service_lacks_is_said(
+def test_advice_is_given_for_every_state_of_the_service(
     monkeypatch: pytest.MonkeyPatch, state: dict[str, Any] | None, advice: list[str]
 ) -> None:
     monkeypatch.setattr("deploy.dev.advice.ready_state", lambda _port: state)
@@ -56,7 +56,7 @@ def test_whatever_the_service_lacks_is_said(
     assert all(line.startswith(expected) for line, expected in zip(said, advice, strict=True))
 
 
-def test_what_does_not_run_is_said_and_a_worker_that_was_drained_is_no_mistake() -> None:
+def test_stopped_processes_are_reported_but_not_a_drained_worker() -> None:
     states = {"api": "RUNNING", "redis": "STARTING", "flower": "FATAL", "worker1": "STOPPED", "worker2": "BACKOFF"}
     starting, flower, drained, crashing = about_processes(
         [{"name": name, "statename": state} for name, state in states.items()]
@@ -71,7 +71,7 @@ def test_what_does_not_run_is_said_and_a_worker_that_was_drained_is_no_mistake()
 
 
 class Program(BaseHTTPRequestHandler):
-    """Some program that listens."""
+    """A program that listens on a port."""
 
     answer: ClassVar[tuple[int, bytes]] = (200, b"")
 
@@ -106,7 +106,7 @@ def port() -> Iterator[int]:
         (200, b"[1]", None),
     ],
 )
-def test_a_service_that_is_not_ready_says_so_itself(
+def test_the_reason_of_a_service_that_is_not_ready_is_shown(
     monkeypatch: pytest.MonkeyPatch, port: int, status: int, body: bytes, state: dict[str, Any] | None
 ) -> None:
     monkeypatch.setattr(Program, "answer", (status, body))
@@ -114,14 +114,12 @@ def test_a_service_that_is_not_ready_says_so_itself(
     assert answers(port, "/readyz") is (status == 200)
 
 
-def test_where_nothing_listens_there_is_no_answer() -> None:
+def test_without_a_listening_server_no_state_is_returned() -> None:
     port = free_port()
     assert (ready_state(port), answers(port, "/readyz")) == (None, False)
 
 
-def test_the_lines_of_a_job_are_those_of_all_programs_in_the_order_of_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_lines_of_a_job_are_merged_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "DEV_DIR", tmp_path)
     (tmp_path / "logs").mkdir()
     # supervisord puts a number to a log that was full.

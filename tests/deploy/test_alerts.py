@@ -1,4 +1,4 @@
-"""Each alert is silent while all is well, and fires when what it names has happened: its expression, worked out."""
+"""Each alert is silent while all is well, and fires when its condition holds: its expression is evaluated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.deploy.stack import ROOT
 from worker.config.settings import Settings
 from worker.jobs.failure import FAILURE_DETAILS
 
-#: The figures of a service, by the name and labels of each.
+#: The metrics of a service, by the name and labels of each.
 Figures = dict[str, float]
 _RULES: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text("utf-8"))["groups"][0][
     "rules"
@@ -67,7 +67,7 @@ def _worked_out(node: ast.expr) -> float | None:
 _DISK = '{persistentvolumeclaim=~"data-redis-.*"}'
 _MEMORY = {"sapi_redis_memory_limit_bytes": 1e9}
 _DAY_S = 86400
-#: By alert: figures with which all is well, and some with which it is not.
+#: By alert: metrics with which all is well, and some with which it is not.
 CASES: dict[str, tuple[list[Figures], list[Figures]]] = {
     "StorageApiRedisAway": ([{"sapi_redis_up": 1}], [{"sapi_redis_up": 0}]),
     "StorageApiRedisRefusesWrites": (
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[list[Figures], list[Figures]]] = {
         [{"sapi_http_requests_total": 1, 'sapi_http_requests_total{status="5xx"}': 0.06}],
     ),
     "StorageApiSlow": ([{"sapi_http_request_seconds_bucket": 1}], [{"sapi_http_request_seconds_bucket": 10}]),
-    # Long after it is fresh no longer, and long before the old copy is gone.
+    # Long after it became stale, and long before the copy expires.
     "StorageApiListingOld": (
         [{"sapi_listing_age_seconds": 10 * Settings().cache_fresh}],
         [{"sapi_listing_age_seconds": 0.5 * Settings().cache_keep}],
@@ -120,7 +120,7 @@ CASES: dict[str, tuple[list[Figures], list[Figures]]] = {
         [{**_MEMORY, "sapi_redis_memory_bytes": 7e8}, {"sapi_redis_memory_bytes": 7e8}],
         [{**_MEMORY, "sapi_redis_memory_bytes": 9e8}],
     ),
-    # Long before the events are kept no longer.
+    # Long before the events are deleted.
     "StorageApiWebhooksNotMade": (
         [{"sapi_webhook_unread_seconds": 0}, {"sapi_webhook_unread_seconds": 5}, {}],
         [{"sapi_webhook_unread_seconds": Settings().events_keep / 4}],
@@ -145,13 +145,13 @@ def test_alert_fires_when_it_should_and_only_then(alert: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_what_stops_the_service_is_told_within_five_minutes(alert: str) -> None:
+def test_critical_alerts_fire_within_five_minutes(alert: str) -> None:
     rule = ALERTS[alert]
     waits_min = int(rule.get("for", "0m").removesuffix("m"))
     assert waits_min <= (5 if rule["labels"]["severity"] == "critical" else 15)
 
 
-def test_what_stops_all_or_one_storage_system_wakes_somebody_up() -> None:
+def test_alerts_about_outages_are_critical() -> None:
     critical = {
         name.removeprefix("StorageApi") for name, rule in ALERTS.items() if rule["labels"]["severity"] == "critical"
     }
@@ -160,7 +160,7 @@ def test_what_stops_all_or_one_storage_system_wakes_somebody_up() -> None:
     }  # fmt: skip
 
 
-def test_no_figure_is_of_a_moment_that_may_be_missed() -> None:
+def test_rates_of_alerts_have_windows_of_several_samples() -> None:
     """Of a window as short as the time between two fetches there is no rate; what happens once is an alert for long."""
     windows = {
         (function, int(minutes))
@@ -172,13 +172,13 @@ def test_no_figure_is_of_a_moment_that_may_be_missed() -> None:
     assert min(minutes for function, minutes in windows if function == "increase") >= 15
 
 
-def test_codes_and_figures_of_alerts_are_those_of_the_service() -> None:
+def test_codes_and_metrics_of_alerts_exist() -> None:
     codes = {code for rule in ALERTS.values() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
     assert len(codes) >= 2
     assert codes <= FAILURE_DETAILS.keys()
 
 
-def test_texts_name_labels_that_the_figure_has() -> None:
+def test_annotations_use_labels_of_their_metric() -> None:
     manual = (ROOT / "docs/operating.md").read_text("utf-8")
     rows = re.findall(r"^\| (`sapi_[^|]*) \| ([a-z, ]*) ?\|", manual, re.MULTILINE)
     labels = {name: set(re.findall(r"\w+", row[1])) for row in rows for name in re.findall(r"`(\w+)`", row[0])}

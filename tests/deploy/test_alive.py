@@ -21,17 +21,17 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "health"
 
 
-def test_a_worker_that_was_just_at_work_is_alive(folder: Path) -> None:
+def test_a_worker_with_a_recent_report_is_alive(folder: Path) -> None:
     health_report.write("worker", health_report.OK)
     assert healthcheck.main([]) == 0
     assert healthcheck.main(["--node", "worker", "--forgive-redis"]) == 0
     assert healthcheck.main(["--node", "other"]) == 1
-    # Nobody else may report in its place.
+    # No other user may report in its place.
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(("node", "seconds_ago"), [("worker", 21), ("other", 3), ("worker", -60)])
-def test_no_other_and_no_earlier_one_counts(
+def test_reports_of_other_and_earlier_workers_are_ignored(
     node: str, seconds_ago: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moment = time.monotonic() - seconds_ago
@@ -42,53 +42,51 @@ def test_no_other_and_no_earlier_one_counts(
     assert "its log says" in capsys.readouterr().out
 
 
-def test_without_redis_it_is_not_alive_unless_that_is_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_redis_it_is_not_alive_unless_that_is_tolerated(capsys: pytest.CaptureFixture[str]) -> None:
     health_report.write("worker", health_report.REDIS_UNAVAILABLE)
     assert healthcheck.main([]) == 1
     assert "Redis" in capsys.readouterr().out
     assert healthcheck.main(["--forgive-redis"]) == 0
 
 
-def test_the_last_report_counts(folder: Path) -> None:
+def test_the_last_report_is_used(folder: Path) -> None:
     for state, status in ((health_report.OK, 0), (health_report.REDIS_UNAVAILABLE, 1), (health_report.OK, 0)):
         health_report.write("worker", state)
         assert healthcheck.main([]) == status
     assert [path.name for path in folder.iterdir()] == ["worker.health"]
 
 
-def test_a_worker_that_takes_no_messages_is_not_alive_whatever_is_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_consumes_no_messages_is_never_alive(capsys: pytest.CaptureFixture[str]) -> None:
     health_report.write("worker", health_report.CONSUMER_SILENT)
     assert healthcheck.main(["--forgive-redis"]) == 1
     assert "takes no messages" in capsys.readouterr().out
 
 
-def test_a_report_that_is_cut_off_is_none(folder: Path) -> None:
+def test_a_truncated_report_is_ignored(folder: Path) -> None:
     health_report.write("worker", health_report.OK)
     (folder / "worker.health").write_text("12", "ascii")
     assert healthcheck.main([]) == 1
 
 
-def test_a_report_that_cannot_be_written_ends_nothing(folder: Path) -> None:
+def test_an_error_when_writing_a_report_is_ignored(folder: Path) -> None:
     folder.write_text("a file in its place")
     report_health("worker", health_report.OK)
     assert health_report.read("worker") is None
 
 
-def test_a_wrong_command_says_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_print_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--lane"], ["--node"], ["--lane", "worker"], ["--node", "worker", "other"]):
         assert healthcheck.main(words) == 2
         assert "usage" in capsys.readouterr().err
 
 
-def test_reports_are_where_the_variable_says_or_else_in_a_folder_of_the_user(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_of_reports_is_configurable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert health_report.path("a") == f"{folder}/a.health"
     monkeypatch.delenv("SAPI_HEALTH_DIR")
     assert health_report.path("a") == f"/tmp/storage-api-{os.getuid()}/a.health"
 
 
-def test_it_imports_next_to_nothing() -> None:
+def test_it_imports_few_modules() -> None:
     code = "import sys; before = set(sys.modules); import worker.healthcheck; print(*sorted(set(sys.modules) - before))"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-S", "-c", code]

@@ -64,7 +64,7 @@ def rendered(settings: tuple[tuple[str, str], ...], file: Path) -> dict[str, dic
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_file_keeps_to_the_schema(file: str, tmp_path: Path) -> None:
+def test_file_matches_the_schema(file: str, tmp_path: Path) -> None:
     plain = tmp_path / "compose.yml"
     plain.write_text((ROOT / file).read_text("utf-8").replace("!reset ", ""), "utf-8")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(plain)]
@@ -93,14 +93,14 @@ def test_only_workers_reach_filers_and_nobody_redis_from_outside(services: dict[
     assert yaml.safe_load(TEXT)["networks"]["queue"] == {"internal": True}
 
 
-def test_ports_are_open_to_this_host_only_unless_it_is_said(services: dict[str, Any]) -> None:
+def test_ports_are_published_to_this_host_only_by_default(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", ())]
     ports += yaml.safe_load(PROXY.replace("!reset ", ""))["services"]["proxy"]["ports"]
     assert len(ports) == 3
     assert all(port.startswith("${SAPI_ADDRESS:-127.0.0.1}:") for port in ports), ports
 
 
-def test_what_redis_holds_outlives_its_container(services: dict[str, Any]) -> None:
+def test_data_of_redis_is_in_a_volume(services: dict[str, Any]) -> None:
     assert "redis-data:/data" in services["redis"]["volumes"]
     assert "redis-data" in yaml.safe_load(TEXT)["volumes"]
 
@@ -114,7 +114,7 @@ def test_workers_serve_every_queue_and_flower_changes_nothing(services: dict[str
     assert {services[name]["restart"] for name in (*OURS, "redis") if name != "secrets"} == {"unless-stopped"}
 
 
-def test_the_proxy_finishes_its_answers_and_is_trusted() -> None:
+def test_the_proxy_finishes_responses_and_is_trusted() -> None:
     services = yaml.safe_load(PROXY.replace("!reset ", ""))["services"]
     assert (services["proxy"]["stop_signal"], services["proxy"]["stop_grace_period"]) == ("SIGQUIT", "45s")
     assert services["api"]["environment"]["SAPI_TRUSTED_PROXIES"] == "${SAPI_TRUSTED_PROXIES:-1}"
@@ -156,7 +156,7 @@ def test_every_documented_setting_arrives(tmp_path: Path) -> None:
 
 
 @needs_compose
-def test_what_is_not_set_is_left_to_the_code(tmp_path: Path) -> None:
+def test_unset_variables_have_the_default_of_the_code(tmp_path: Path) -> None:
     environments = rendered((), tmp_path / "settings.env")
     assert set(environments["worker"]) == {"SAPI_SECRETS_DIR"}
     assert set(environments["api"]) - set(environments["worker"]) == {
@@ -209,7 +209,7 @@ def test_the_example_has_every_variable_of_compose_with_its_default() -> None:
     assert {name: examples[name] for name in ours - others} == {name: used[name] for name in ours - others}
 
 
-def test_the_example_of_a_filer_reads_the_files_that_the_manual_makes() -> None:
+def test_the_example_of_a_filer_reads_the_files_of_the_manual() -> None:
     tables = tomllib.loads((ROOT / "deploy/compose/backends.example.toml").read_text("utf-8")).values()
     read = {value["file"] for table in tables for value in table.values() if isinstance(value, dict)}
     manual = (ROOT / "docs/deployment.md").read_text("utf-8")
@@ -229,7 +229,7 @@ def test_the_files_that_hold_settings_are_not_committed(services: dict[str, Any]
     assert done.stdout.split() == ignored
 
 
-def test_waiting_clients_are_answered_before_the_server_gives_up() -> None:
+def test_the_stop_timeout_is_longer_than_a_wait() -> None:
     text = (ROOT / "Dockerfile.api").read_text("utf-8")
     limit = int(re.findall(r"GRANIAN_WORKERS_KILL_TIMEOUT=(\d+)", text)[0])
     assert ApiSettings().max_wait < limit < 45
@@ -237,7 +237,7 @@ def test_waiting_clients_are_answered_before_the_server_gives_up() -> None:
 
 @needs_compose
 @pytest.mark.parametrize("files", [FILES[:1], FILES])
-def test_compose_reads_it(files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_compose_accepts_the_files(files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAPI_REDIS_ADDRESS", "127.0.0.1")
     command = ["docker", "compose", *(word for file in files for word in ("-f", str(ROOT / file))), "config", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -21,7 +21,7 @@ PROXY: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/proxy.yml").read_
 ]["proxy"]
 WORKER_IMAGE = (ROOT / "Dockerfile.worker").read_text("utf-8")
 MANUAL = (ROOT / "docs/deployment.md").read_text("utf-8")
-#: Who is in each network: nobody reaches what he does not need.
+#: The services in each network: none reaches what it does not need.
 NETWORKS = {
     "queue": {"redis", "api", "worker", "worker-list", "webhooks", "flower"},
     "filers": {"worker", "worker-list"},
@@ -32,7 +32,7 @@ _BYTES = {"m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
 
 
 def default_of(text: str) -> str:
-    """What a variable of Compose is where nobody sets it."""
+    """What a variable of Compose is by default."""
     return re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", text)
 
 
@@ -54,13 +54,13 @@ def test_each_service_is_in_the_networks_that_it_needs_and_in_no_other() -> None
     assert STACK["networks"].keys() == NETWORKS.keys()
     for network, members in NETWORKS.items():
         assert {name for name, each in SERVICES.items() if network in each.get("networks", ())} == members, network
-    # What makes the secrets speaks to nobody; only Redis's network is closed: the others lead outside.
+    # The service that makes secrets has no network; only Redis's network is internal: the others lead outside.
     assert SERVICES["secrets"]["network_mode"] == "none"
     assert [name for name, each in STACK["networks"].items() if (each or {}).get("internal")] == ["queue"]
 
 
 @pytest.mark.parametrize("name", [*SERVICES, "proxy"])
-def test_no_log_fills_the_disk_and_no_process_the_memory(name: str) -> None:
+def test_logs_and_memory_of_services_are_limited(name: str) -> None:
     service = {**SERVICES, "proxy": PROXY}[name]
     options = service["logging"]["options"]
     assert size(options["max-size"]) * int(options["max-file"]) <= 200 * 2**20
@@ -87,7 +87,7 @@ def test_the_proxy_is_confined_as_all_others_are() -> None:
     assert PROXY["networks"] == ["front"]
 
 
-def test_redis_has_twice_the_memory_that_it_may_fill_and_time_to_write() -> None:
+def test_redis_has_twice_its_maxmemory_and_time_to_save() -> None:
     held = size(redis_setting("maxmemory"))
     assert size(SERVICES["redis"]["mem_limit"]) >= 2 * held
     assert f"`maxmemory` ({held // 2**30} GB in `deploy/redis/redis.conf`)" in MANUAL
@@ -97,7 +97,7 @@ def test_redis_has_twice_the_memory_that_it_may_fill_and_time_to_write() -> None
     assert int(SERVICES["redis"]["healthcheck"]["start_period"].removesuffix("s")) >= 300
 
 
-def test_redis_is_what_the_manual_demands_of_any_other() -> None:
+def test_redis_is_configured_as_the_manual_requires() -> None:
     demanded = re.search(r"append-only with `appendfsync (\w+)`[^,]*,\s*[^`]*`(\w+)`, and", MANUAL)
     assert demanded, "An external Redis"
     assert redis_setting("appendonly") == "yes"
@@ -122,13 +122,13 @@ def test_each_reads_its_secrets_and_state_where_its_volume_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["api", "flower"])
-def test_those_who_need_names_only_get_no_table_of_filers(name: str) -> None:
+def test_services_that_need_names_only_get_no_filer_configuration(name: str) -> None:
     """A variable that names the workers' file would have them read, or miss, a file of credentials."""
     environment = SERVICES[name]["environment"]
     assert (environment["SAPI_BACKENDS"], environment["SAPI_BACKENDS_FILE"]) == ("${SAPI_NAMES:-}", "")
 
 
-def test_flower_keeps_what_it_saw_as_on_the_development_server() -> None:
+def test_flower_stores_its_state_as_on_the_development_server() -> None:
     (flower,) = [program for program in programs(Ports.chosen({}), None) if program.name == "flower"]
     differs = ("--address", "--port", "--db")
     shared = {
@@ -140,7 +140,7 @@ def test_flower_keeps_what_it_saw_as_on_the_development_server() -> None:
     assert f"flower-state:{file.rpartition('/')[0]}" in SERVICES["flower"]["volumes"]
 
 
-def test_nobody_starts_before_what_it_needs_is_ready() -> None:
+def test_services_start_after_their_dependencies_are_ready() -> None:
     for name in NETWORKS["queue"] - {"redis"}:
         assert SERVICES[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}, name
     assert SERVICES["redis"]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
@@ -153,7 +153,7 @@ def test_a_worker_has_the_time_that_the_manual_says() -> None:
         assert SERVICES[name]["stop_grace_period"] == f"{seconds}s"
 
 
-def test_redis_is_published_only_at_an_address_that_somebody_names() -> None:
+def test_redis_is_published_only_at_a_configured_address() -> None:
     published = yaml.safe_load((ROOT / "deploy/compose/published-redis.yml").read_text("utf-8"))["services"]
     assert published.keys() == {"redis"}
     (port,) = published["redis"]["ports"]
@@ -164,7 +164,7 @@ def test_redis_is_published_only_at_an_address_that_somebody_names() -> None:
     assert set(published["redis"]["networks"]) == {"queue", "front"}
 
 
-def test_only_who_has_to_may_more_than_others_and_nobody_writes_to_the_host() -> None:
+def test_capabilities_are_minimal_and_no_service_writes_to_the_host() -> None:
     added = {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service}
     # To read the operator's files; to give the data to the server's user, and become that user.
     assert added == {"secrets": ["DAC_READ_SEARCH"], "redis": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"]}
@@ -195,10 +195,10 @@ def test_an_empty_sign_in_setting_turns_it_off() -> None:
     assert {operator for _, operator in names} == {"-"}
 
 
-def test_the_proxy_has_room_for_what_clients_have_not_read() -> None:
+def test_the_proxy_has_space_for_buffered_responses() -> None:
     (kept,) = re.findall(r"size=(\w+)", PROXY["tmpfs"][0])
     (largest,) = re.findall(r"proxy_max_temp_file_size (\w+);", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
-    # Of several slow readers at a time; what is there counts as memory.
+    # Of several slow readers at a time; tmpfs counts as memory.
     assert 8 * size(largest) <= size(kept) < size(PROXY["mem_limit"])
     (listens,) = re.findall(r"listen (\d+) ", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
     assert [port.rpartition(":")[2] for port in PROXY["ports"]] == [listens]
@@ -210,7 +210,7 @@ def test_check_and_rollout_look_for_the_process_that_nginx_records() -> None:
     assert f'kill -HUP "$(cat {file})"' in (ROOT / "deploy/compose/roll_out.sh").read_text("utf-8")
 
 
-def test_the_proxy_is_believed_by_private_networks_only_and_learns_soon_who_is_there() -> None:
+def test_the_proxy_trusts_private_networks_only_and_resolves_names_often() -> None:
     overlay = yaml.safe_load((ROOT / "deploy/compose/proxy.yml").read_text("utf-8").replace("!reset ", ""))
     networks = default_of(overlay["services"]["api"]["environment"]["SAPI_TRUSTED_NETWORKS"]).split(",")
     assert [network for network in networks if not ip_network(network).is_private] == []

@@ -1,4 +1,4 @@
-"""Secrets of a Compose stack from start to start: who may read them, and that they stay while nobody changes them."""
+"""Secrets of a Compose stack from start to start: who may read them, and that they stay until they are changed."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def test_a_url_that_ends_with_the_line_has_its_password(folder: Path) -> None:
     assert digest_of(folder, "worker") == hashlib.sha256(b"open-sesame").hexdigest()
 
 
-def test_beside_an_outside_redis_nobody_gets_into_ours_without_a_password(folder: Path) -> None:
+def test_with_an_external_redis_ours_still_requires_a_password(folder: Path) -> None:
     give(folder, "worker/redis_url", "rediss://worker:open-sesame@redis.example.org:6380/0")
     start(folder)
     assert digest_of(folder, "worker") not in {hashlib.sha256(word).hexdigest() for word in (b"", b"open-sesame")}
 
 
-def test_what_takes_the_place_of_a_file_that_was_taken_away_stays(folder: Path) -> None:
+def test_a_replacement_of_a_removed_file_is_kept(folder: Path) -> None:
     given = give(folder, "api/secret_key", "of the operator")
     start(folder)
     given.unlink()
@@ -129,7 +129,7 @@ def test_users_of_redis_reach_the_keys_with_the_configured_prefix(
     assert others == users.replace("~sapi:", "~other-one:").replace("&sapi:", "&other-one:") != users
 
 
-def test_a_prefix_that_is_none_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_an_invalid_prefix_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("SAPI_KEY_PREFIX", "a: ~* +@all")
     assert make_secrets.main(ROOT / "deploy/redis/users.acl", folder, folder / "given") == 2
     assert "SAPI_KEY_PREFIX" in capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_secrets_of_a_cluster_have_the_prefix_too() -> None:
     assert (text.count("~other:") > 50, "sapi:" in text) == (True, False)
 
 
-def test_a_prefix_that_is_none_makes_no_secrets_of_a_cluster() -> None:
+def test_an_invalid_prefix_makes_no_secrets_of_a_cluster() -> None:
     command = [sys.executable, str(ROOT / "deploy/kubernetes/make_secrets.py")]
     environment = {**os.environ, "SAPI_KEY_PREFIX": "a b"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
@@ -185,12 +185,12 @@ class TestSecrets:
     def names(folder: Path, reader: str) -> tuple[str, ...]:
         return Subsystems.names_from_environment({"SAPI_SECRETS_DIR": str(folder / reader)})
 
-    def test_without_anything_there_is_the_dummy(self, folder: Path) -> None:
+    def test_the_default_storage_system_is_the_dummy(self, folder: Path) -> None:
         assert self.make(folder) == 0
         assert {self.names(folder, reader) for reader in ("api", "worker", "flower")} == {("dummy",)}
         assert [path.name for path in (folder / "webhooks").glob("[!.]*")] == ["redis_url"]
 
-    def test_given_files_reach_their_reader_only_and_go_again(self, folder: Path) -> None:
+    def test_given_files_reach_their_reader_only_and_are_removed_with_the_source(self, folder: Path) -> None:
         source = folder / "given" / "api" / "oauth_secret_key"
         source.write_text("from the provider", "utf-8")
         self.make(folder)
@@ -201,7 +201,7 @@ class TestSecrets:
         assert list(folder.glob("*/oauth_secret_key")) == []
         assert (folder / "api" / "secret_key").exists()
 
-    def test_what_is_there_is_neither_made_anew_nor_in_the_place_of_what_is_given(self, folder: Path) -> None:
+    def test_existing_secrets_are_kept_unless_given(self, folder: Path) -> None:
         (folder / "given" / "api" / "secret_key").write_text("of the operator", "utf-8")
         self.make(folder)
         before = {path: path.read_text("utf-8") for path in folder.glob("*/*") if path.is_file()}

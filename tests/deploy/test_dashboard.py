@@ -36,7 +36,7 @@ def test_unit_is_that_of_the_figure(panel: dict[str, Any], target: dict[str, Any
 
 
 @each_query
-def test_figures_that_every_front_end_tells_are_not_added_up(panel: dict[str, Any], target: dict[str, Any]) -> None:
+def test_metrics_that_every_front_end_reports_are_not_added_up(panel: dict[str, Any], target: dict[str, Any]) -> None:
     first = re.findall(r"\bmax(?: without \(instance, pod\) )?\((?:rate\(|increase\()?sapi_", target["expr"])
     assert len(first) == target["expr"].count("sapi_") >= 1, panel["title"]
 

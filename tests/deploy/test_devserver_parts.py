@@ -25,7 +25,7 @@ def test_no_two_of_its_ports_are_the_same() -> None:
                 Ports.chosen(ports | {one: ports[other]})
 
 
-def test_what_a_killed_start_left_of_a_file_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_partial_file_of_a_killed_start_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     file.with_name("state.json.new").write_text("half")
     write_private(file, "whole")
@@ -33,7 +33,7 @@ def test_what_a_killed_start_left_of_a_file_is_in_nobodys_way(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_socket_whose_folder_is_gone_is_made_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_with_a_missing_folder_gets_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a start of the machine there may be nothing left of /tmp."""
     monkeypatch.setattr(state, "DEV_DIR", tmp_path)
     socket = State(0, "", "", str(tmp_path / "gone" / "supervisor.sock"))
@@ -56,7 +56,7 @@ def _supervisor(**process: Any) -> Mock:
     return Mock(processes=lambda: [{"name": "api", "statename": "RUNNING", "start": 7, **process}])
 
 
-def test_what_ends_again_and_again_is_not_waited_for() -> None:
+def test_a_process_that_exits_repeatedly_is_not_waited_for() -> None:
     starts = count(1)
     supervisor = Mock(processes=lambda: [{"name": "api", "statename": "STARTING", "start": next(starts)}])
     with pytest.raises(DevServerError, match="api: does not stay up"):
@@ -65,7 +65,7 @@ def test_what_ends_again_and_again_is_not_waited_for() -> None:
         Waiting(_supervisor(statename="FATAL"), ["api"], lambda _: set()).run(20)
 
 
-def test_what_was_started_once_may_take_its_time() -> None:
+def test_a_process_that_was_started_once_is_waited_for() -> None:
     looks = count()
     Waiting(_supervisor(), ["api"], lambda names: names if next(looks) >= 1 else set()).run(20)
     assert next(looks) == 2

@@ -75,7 +75,7 @@ def test_a_start_that_fails_leaves_nothing_running(error: BaseException, monkeyp
     assert stops == ["stopped"]
 
 
-def test_what_an_earlier_server_left_is_ended_before_its_ports_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_an_earlier_server_are_stopped_before_checking_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DevServer, "_launch", lambda _server, _redis: None)
     monkeypatch.setattr(DevServer, "embedded_redis", lambda _server: None)
     monkeypatch.setattr(supervision.Supervisor, "is_running", lambda _supervisor: False)
@@ -85,7 +85,7 @@ def test_what_an_earlier_server_left_is_ended_before_its_ports_are_looked_at(mon
         DevServer(ports, Backends.read({}), {}, State(0, "", "", "/none/such.sock")).start()
 
 
-def test_what_dies_is_started_again_and_leaves_no_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_restarted_and_end_with_their_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "CONFIG", tmp_path / "supervisord.conf")
     started = programs(Ports(8000, 5555, api_processes=2), None, sends_webhooks=True)
     supervision.write_config(started, "/run/supervisor.sock")
@@ -100,7 +100,7 @@ def test_what_dies_is_started_again_and_leaves_no_children(tmp_path: Path, monke
         if program.name in NODES:
             # It ends by itself before it is killed.
             assert int(section["stopwaitsecs"]) > process_exit._DRAIN_S
-    # A busy machine takes its time.
+    # A busy machine needs more time.
     assert min(devserver.READY_WAIT_S, devserver.REDIS_WAIT_S) >= 60
     # One process of several: the others go on.
     assert "--respawn-failed-workers" in config["program:api"]["command"].split()

@@ -22,7 +22,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
         yield someone
 
 
-def test_a_release_and_the_way_back_lose_nothing(operator: Operator) -> None:
+def test_an_upgrade_and_a_downgrade_lose_nothing(operator: Operator) -> None:
     clients = operator.clients()
     clients.start()
     there = operator.roll_out("0.2.0")
@@ -52,7 +52,7 @@ def test_a_release_and_the_way_back_lose_nothing(operator: Operator) -> None:
     ],
     ids=["front end crashes", "worker crashes", "image is missing", "setting is wrong"],
 )
-def test_what_does_not_become_ready_changes_nothing(
+def test_a_release_that_does_not_become_ready_is_rolled_back(
     operator: Operator, version: str, settings: dict[str, str], message: str
 ) -> None:
     before = operator.containers()
@@ -69,7 +69,7 @@ def test_what_does_not_become_ready_changes_nothing(
     assert not ended(clients)
 
 
-def test_a_broken_stack_is_brought_back_by_the_same_command(operator: Operator) -> None:
+def test_a_broken_stack_is_repaired_by_the_same_command(operator: Operator) -> None:
     workers = set(operator.stack.containers("worker"))
     operator.type("docker compose up --detach worker worker-list", SAPI_VERSION="0.4.0")
     done = operator.roll_out("0.1.0")
@@ -77,7 +77,7 @@ def test_a_broken_stack_is_brought_back_by_the_same_command(operator: Operator) 
     assert len(operator.stack.containers("worker")) == len(workers) == 2
 
 
-def test_a_back_up_is_restored(operator: Operator) -> None:
+def test_a_backup_is_restored(operator: Operator) -> None:
     clients = operator.clients()
     clients.start()
     time.sleep(2)
@@ -93,7 +93,7 @@ def test_a_back_up_is_restored(operator: Operator) -> None:
     assert {clients.get_page(f"/v4/jobs/{job_id}")[0] for job_id in kept} == {200}
 
 
-def test_workers_on_another_host(operator: Operator, tmp_path: Path) -> None:
+def test_workers_on_another_host_carry_out_jobs(operator: Operator, tmp_path: Path) -> None:
     """The other host is another project on the same engine, which reaches the first by the engine's own address."""
     network = f"{operator.stack.environment['COMPOSE_PROJECT_NAME']}_front"
     command = f"docker network inspect {network} --format '{{{{range .IPAM.Config}}}}{{{{.Gateway}}}}{{{{end}}}}'"

@@ -81,7 +81,7 @@ def test_a_drained_worker_ends_or_hands_over_what_it_has_and_begins_nothing(oper
     await_true(lambda: clients.get_page("/readyz")[1]["queues"]["dummy.write"]["workers_online"] == 2)
 
 
-def test_a_full_disk_of_redis_is_told_and_loses_no_job(operator: Operator, disk: Path) -> None:
+def test_a_full_disk_of_redis_is_reported_and_loses_no_job(operator: Operator, disk: Path) -> None:
     clients = operator.clients()
     clients.start()
     await_true(lambda: len(clients.seen.accepted) > 5)
@@ -121,7 +121,7 @@ def provider(operator: Operator) -> Iterator[IdentityProvider]:
 
 
 def sign_in(address: str, user: str, authority: Path) -> requests.Session:
-    """A browser that has asked for the address, and signed in at the provider where it was sent to."""
+    """A browser that has requested the URL, and signed in at the provider to which it was redirected."""
     browser = requests.Session()
     browser.verify, browser.trust_env = str(authority), False
     form = browser.get(address, timeout=30)

@@ -65,17 +65,17 @@ def test_dockerfile_passes_the_linter(part: str) -> None:
 
 
 @each_part
-def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> None:
+def test_dockerfile_installs_by_hash_and_runs_without_root(part: str) -> None:
     text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
     assert "--require-hashes --only-binary=:all:" in text
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:0"]
-    # As long as on a cluster: a busy machine takes its time.
+    # As long as on a cluster: a busy machine needs more time.
     (options,) = re.findall(r"^HEALTHCHECK (.*?) *(?:\\|CMD)", text, re.MULTILINE)
     checked = dict(re.findall(r"--([a-z-]+)=(\d+)", options))
     assert int(checked["start-period"]) >= 120
     assert int(checked["retries"]) >= 3
     assert int(checked["timeout"]) >= 5
-    # What has begun is ended: processes are asked, not killed.
+    # Requests are completed: processes get SIGTERM, not SIGKILL.
     assert re.findall(r"^STOPSIGNAL (.*)$", text, re.MULTILINE) == ["SIGTERM"]
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
 
@@ -147,7 +147,7 @@ def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_ma
     # Of requests that last, a tenth of most kinds is kept for users with a role for changes.
     lasting = settings.max_waiting + settings.max_streams + settings.max_bodies
     assert int(image["BLOCKING_THREADS"]) > settings.max_queued + lasting * 9 // 10 + bodies_in_flight.MOST
-    # One process that dies leaves another that answers.
+    # When one process dies, another still answers.
     assert int(image["WORKERS"]) >= 2
     assert image["HOST"] == "0.0.0.0"
     (arenas,) = re.findall(r"MALLOC_ARENA_MAX=(\d+)", text)
@@ -168,7 +168,7 @@ def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_ma
         ("docs/deployment.md", "are also on port {admin} (`SAPI_ADMIN_PORT`)"),
     ],
 )
-def test_the_front_end_is_asked_on_the_ports_of_its_image(file: str, named: str) -> None:
+def test_the_health_check_uses_the_ports_of_the_image(file: str, named: str) -> None:
     image = dict(re.findall(r"(GRANIAN|ADMIN)_PORT=(\d+)", (ROOT / "Dockerfile.api").read_text("utf-8")))
     assert named.format(public=image["GRANIAN"], admin=image["ADMIN"]) in (ROOT / file).read_text("utf-8")
 
@@ -236,7 +236,7 @@ def test_the_build_gets_no_more_than_it_copies() -> None:
     assert {"**/__pycache__", "**/*.pyc"} <= set((ROOT / ".dockerignore").read_text("utf-8").splitlines())
 
 
-def test_the_image_says_the_version_of_the_project(tmp_path: Path) -> None:
+def test_the_image_is_labelled_with_the_version(tmp_path: Path) -> None:
     label.main(str(ROOT / "pyproject.toml"), str(tmp_path))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (distribution,) = importlib.metadata.distributions(name="storage-api", path=[str(tmp_path)])

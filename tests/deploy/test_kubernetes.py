@@ -123,11 +123,11 @@ def check(manifest: dict[str, Any], *versions: str) -> None:
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_manifest_keeps_to_its_schema(name: str) -> None:
+def test_manifest_matches_its_schema(name: str) -> None:
     check(WRITTEN[name])
 
 
-def test_a_wrong_manifest_is_found() -> None:
+def test_an_invalid_manifest_is_detected() -> None:
     wrong = json.loads(json.dumps(WRITTEN["base/api.yaml:Deployment/api"]))
     wrong["spec"]["template"]["spec"]["containers"][0]["livnessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -135,7 +135,7 @@ def test_a_wrong_manifest_is_found() -> None:
 
 
 @pytest.mark.parametrize("path", kustomizations(), ids=lambda path: str(path.parent.relative_to(FOLDER)))
-def test_what_a_kustomization_names_is_there(path) -> None:
+def test_files_of_a_kustomization_exist(path) -> None:
     kustomization = yaml.safe_load(path.read_text("utf-8"))
     files = [file for each in kustomization.get("configMapGenerator", []) for file in each.get("files", [])]
     for named in [*kustomization.get("resources", []), *kustomization.get("components", []), *files]:
@@ -144,7 +144,7 @@ def test_what_a_kustomization_names_is_there(path) -> None:
 
 @renders
 @overlay
-def test_overlay_keeps_to_the_schemas(overlay: str) -> None:
+def test_overlay_matches_the_schemas(overlay: str) -> None:
     manifests = rendered(overlay)
     assert len(manifests) > 10
     for manifest in manifests:
@@ -153,7 +153,7 @@ def test_overlay_keeps_to_the_schemas(overlay: str) -> None:
 
 @renders
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-4]])
-def test_overlay_keeps_to_the_schemas_of_older_releases(version: str) -> None:
+def test_overlay_matches_the_schemas_of_older_releases(version: str) -> None:
     # One of each kind: the schemas are large, and what is right in one of them is so in the others.
     kinds = {manifest["kind"]: manifest for manifest in rendered("prod")}
     assert len(kinds) >= 8
@@ -249,7 +249,7 @@ def test_the_manual_gives_the_deployer_every_role_that_it_needs(overlay: str) ->
     assert {ROLES.get(manifest["kind"], "edit") for manifest in rendered(overlay)} <= given
 
 
-def test_made_secrets_keep_to_the_schema_and_hold_no_template() -> None:
+def test_generated_secrets_match_the_schema_and_hold_no_placeholder() -> None:
     command = [sys.executable, str(ROOT / "deploy/kubernetes/make_secrets.py"), "redis.example.org:6379"]
     made = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout)
     for manifest in made["items"]:

@@ -56,7 +56,7 @@ def test_probes_and_metrics_have_a_port_of_their_own_that_only_monitoring_reache
 
 @renders
 @overlay
-def test_only_workers_see_a_filers_credentials(overlay: str) -> None:
+def test_only_workers_have_credentials_of_filers(overlay: str) -> None:
     for name, workload in of_kind(rendered(overlay), "Deployment", "StatefulSet").items():
         secrets = {each["secret"]["secretName"] for each in pod(workload)["volumes"] if "secret" in each}
         gateways = {secret for secret in secrets if secret.startswith("filer")}
@@ -147,7 +147,7 @@ def test_every_secret_that_is_made_is_a_setting_of_its_reader() -> None:
         assert made[reader].keys() <= fields
 
 
-def test_every_secret_that_is_made_is_another() -> None:
+def test_generated_secrets_are_different() -> None:
     values = [value for each in make() for key, value in each["stringData"].items() if value and key != "users.acl"]
     assert len(values) >= 9
     assert len(set(values)) == len(values)
@@ -155,7 +155,7 @@ def test_every_secret_that_is_made_is_another() -> None:
 
 @renders
 @overlay
-def test_whoever_needs_redis_may_reach_it(overlay: str) -> None:
+def test_every_pod_that_needs_redis_may_reach_it(overlay: str) -> None:
     manifests = rendered(overlay)
     policies = of_kind(manifests, "NetworkPolicy")
     readers = {component(each) for each in of_kind(manifests, "Deployment").values()}

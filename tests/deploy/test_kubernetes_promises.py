@@ -35,7 +35,7 @@ _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def workloads(overlay: str) -> dict[str, Any]:
-    """Whatever makes pods, by name."""
+    """All workloads, by name."""
     return of_kind(rendered(overlay), "Deployment", "StatefulSet")
 
 
@@ -72,7 +72,7 @@ def test_redis_has_memory_and_time_enough(overlay: str) -> None:
 
 
 @overlay
-def test_secrets_are_closed_and_no_folder_fills_the_node(overlay: str) -> None:
+def test_secrets_are_readable_by_their_group_only_and_volumes_are_limited(overlay: str) -> None:
     assert any("secret" in volume for workload in workloads(overlay).values() for volume in pod(workload)["volumes"])
     for name, workload in workloads(overlay).items():
         for volume in pod(workload)["volumes"]:
@@ -101,7 +101,7 @@ def test_each_check_looks_at_its_own_process(overlay: str) -> None:
 
 
 @overlay
-def test_names_are_found_and_nothing_else_is_open_to_all(overlay: str) -> None:
+def test_dns_is_allowed_and_nothing_else_for_all_pods(overlay: str) -> None:
     policies = of_kind(rendered(overlay), "NetworkPolicy")
     everybody = {name for name, each in policies.items() if reached_by(each, overlay) == workloads(overlay).keys()}
     assert everybody == {"default-deny", "names"}
@@ -114,7 +114,7 @@ def test_names_are_found_and_nothing_else_is_open_to_all(overlay: str) -> None:
 
 
 @on_openshift
-def test_workers_reach_their_filer_alone_and_nobody_else_any(overlay: str) -> None:
+def test_only_workers_reach_filers_and_only_their_own(overlay: str) -> None:
     policies = of_kind(rendered(overlay), "NetworkPolicy")
     filers: dict[str, IPv4Network] = {}
     for name, policy in policies.items():
@@ -170,7 +170,7 @@ def test_each_subsystem_has_a_filer_of_its_own(overlay: str) -> None:
 
 
 @on_openshift
-def test_autoscalers_add_workers_before_those_there_are_have_no_slot(overlay: str) -> None:
+def test_autoscalers_add_workers_before_all_slots_are_busy(overlay: str) -> None:
     settings = Settings()
     slots = {"write": settings.write_slots, "read": settings.read_slots, "list": settings.list_slots}
     scalers = of_kind(rendered(overlay), "HorizontalPodAutoscaler")
@@ -207,7 +207,7 @@ def test_pods_are_spread_where_there_is_more_than_one_node(overlay: str) -> None
 
 
 @on_openshift
-def test_workers_come_quickly_and_go_one_by_one_long_after_they_were_needed(overlay: str) -> None:
+def test_workers_are_added_quickly_and_removed_slowly(overlay: str) -> None:
     for name, scaler in of_kind(rendered(overlay), "HorizontalPodAutoscaler").items():
         up, down = (scaler["spec"]["behavior"][direction] for direction in ("scaleUp", "scaleDown"))
         assert up["stabilizationWindowSeconds"] <= 60, name
@@ -218,7 +218,7 @@ def test_workers_come_quickly_and_go_one_by_one_long_after_they_were_needed(over
         assert policy["periodSeconds"] >= pod(workloads(overlay)[name])["terminationGracePeriodSeconds"], name
 
 
-def test_whatever_is_before_the_service_waits_as_long_as_the_manual_says() -> None:
+def test_proxies_wait_as_long_as_the_manual_says() -> None:
     documented = re.search(r"for\s+(\d+) seconds \(`SAPI_V3_WAIT`\): routes and the Ingress have (\d+)", MANUAL)
     assert documented
     v3_wait_s, router_s = map(int, documented.groups())
@@ -237,7 +237,7 @@ def test_whatever_is_before_the_service_waits_as_long_as_the_manual_says() -> No
 
 
 @overlay
-def test_the_front_end_believes_the_proxies_that_are_before_it_and_no_more(overlay: str) -> None:
+def test_the_front_end_trusts_exactly_its_proxies(overlay: str) -> None:
     """One too few, and all clients are one address; one too many, and a client says which address it has."""
     manifests = rendered(overlay)
     api = workloads(overlay)["api"]
@@ -251,7 +251,7 @@ def test_the_front_end_believes_the_proxies_that_are_before_it_and_no_more(overl
 
 
 @overlay
-def test_front_ends_answer_until_routers_know_that_they_go(overlay: str) -> None:
+def test_front_ends_serve_until_routers_have_removed_them(overlay: str) -> None:
     api = pod(workloads(overlay)["api"])
     for container in api["containers"]:
         words = " ".join(container["lifecycle"]["preStop"]["exec"]["command"])

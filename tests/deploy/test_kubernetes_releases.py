@@ -124,7 +124,7 @@ esac
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Path:
-    """A client that writes down what it is asked for; after ``apply`` workers and Redis have another revision.
+    """A client that records its arguments; after ``apply`` workers and Redis have another revision.
 
     ``status`` has after how many of those nothing becomes ready, until the way back.
     """
@@ -139,7 +139,7 @@ def cluster(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("status", "code", "applications"), [("none", 0, 2), ("1", 1, 1), ("2", 1, 2)])
-def test_a_release_that_does_not_become_ready_goes_back(
+def test_a_release_that_does_not_become_ready_is_rolled_back(
     cluster: Path, status: str, code: int, applications: int
 ) -> None:
     (cluster / "status").write_text(status, "utf-8")
@@ -170,7 +170,7 @@ def test_a_release_that_does_not_become_ready_goes_back(
     assert asked.index(applied[0]) < next(place for place, line in enumerate(asked) if "rollout status" in line)
 
 
-def test_a_release_whose_way_back_does_not_become_ready_either_says_so(cluster: Path) -> None:
+def test_a_failed_rollback_is_reported(cluster: Path) -> None:
     client = cluster / "oc"
     client.write_text(client.read_text("utf-8").replace("*'rollout undo'*)", "*'no command'*)"), "utf-8")
     (cluster / "status").write_text("1", "utf-8")
@@ -184,7 +184,7 @@ def test_a_release_whose_way_back_does_not_become_ready_either_says_so(cluster: 
     ]
 
 
-def test_going_back_begins_with_the_front_end(cluster: Path) -> None:
+def test_a_rollback_begins_with_the_front_end(cluster: Path) -> None:
     subprocess.run(
         [FOLDER / "roll_back.sh", "ns"], env={"PATH": f"{cluster}:{os.environ['PATH']}"}, check=True, timeout=60
     )
@@ -195,7 +195,7 @@ def test_going_back_begins_with_the_front_end(cluster: Path) -> None:
     assert chosen == [step for part in ("component=api", "component!=api") for step in (part, *steps)]
 
 
-def test_a_way_back_that_does_not_become_ready_is_no_success(cluster: Path) -> None:
+def test_a_rollback_that_does_not_become_ready_fails(cluster: Path) -> None:
     client = cluster / "oc"
     client.write_text(client.read_text("utf-8").replace("*'rollout undo'*)", "*'no command'*)"), "utf-8")
     (cluster / "status").write_text("0", "utf-8")

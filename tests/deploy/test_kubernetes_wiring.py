@@ -43,7 +43,7 @@ def test_each_process_is_started_as_in_compose(overlay: str) -> None:
 
 
 @overlay
-def test_whoever_signs_users_in_is_told_how_and_workers_are_not(overlay: str) -> None:
+def test_sign_in_settings_are_set_for_front_end_and_flower_only(overlay: str) -> None:
     for name, workload in workloads(overlay).items():
         maps = [each["configMapRef"]["name"].rpartition("-")[0] for each in main_container(workload).get("envFrom", [])]
         expected = {"api": ["settings", "api-settings"], "flower": ["settings", "api-settings"], "redis": []}
@@ -51,7 +51,7 @@ def test_whoever_signs_users_in_is_told_how_and_workers_are_not(overlay: str) ->
 
 
 @overlay
-def test_limits_are_no_less_than_what_is_asked_for_and_a_slow_start_is_borne(overlay: str) -> None:
+def test_limits_are_not_below_requests_and_a_slow_start_is_tolerated(overlay: str) -> None:
     for name, workload in workloads(overlay).items():
         # Otherwise Flower takes the address of the service of its name (FLOWER_PORT) for its port.
         assert pod(workload)["enableServiceLinks"] is False, name
@@ -128,7 +128,7 @@ def test_the_claim_of_redis_is_the_one_that_the_manual_restores(overlay: str) ->
 
 
 @overlay
-def test_monitoring_is_let_in_where_the_figures_are(overlay: str) -> None:
+def test_monitoring_may_reach_the_ports_of_metrics(overlay: str) -> None:
     manifests = rendered(overlay)
     api = workloads(overlay)["api"]
     ports = {port["name"]: port["containerPort"] for port in main_container(api)["ports"]}
@@ -142,7 +142,7 @@ def test_monitoring_is_let_in_where_the_figures_are(overlay: str) -> None:
 
 
 @overlay
-def test_only_private_networks_are_believed_about_addresses(overlay: str) -> None:
+def test_only_private_networks_are_trusted_for_forwarded_addresses(overlay: str) -> None:
     believed = settings_of(overlay, "api-settings")["SAPI_TRUSTED_NETWORKS"].split(",")
     assert [network for network in believed if not ip_network(network).is_private] == []
     # A router may have an address in any of them (RFC 1918, RFC 4193).
@@ -156,7 +156,7 @@ def test_the_console_leads_to_flower_where_its_route_is(overlay: str) -> None:
     assert host == routes["flower"]["spec"]["host"] != routes["api"]["spec"]["host"]
 
 
-def test_each_overlay_is_a_deployment_of_its_own() -> None:
+def test_overlays_do_not_share_names() -> None:
     namespaces = [{each["metadata"]["namespace"] for each in rendered(overlay)} for overlay in OVERLAYS]
     assert [len(each) for each in namespaces] == [1] * len(OVERLAYS)
     assert len(set[str]().union(*namespaces)) == len(OVERLAYS)
@@ -187,7 +187,7 @@ def test_examples_of_secrets_name_the_users_that_are_made() -> None:
 
 
 @overlay
-def test_whoever_comes_from_outside_reaches_the_port_for_clients_through_what_is_before_it(overlay: str) -> None:
+def test_external_clients_reach_the_client_port_through_the_proxy_only(overlay: str) -> None:
     manifests = rendered(overlay)
     services = of_kind(manifests, "Service")
     for ingress in of_kind(manifests, "Ingress", may_be_none=True).values():
@@ -213,7 +213,7 @@ def test_whoever_comes_from_outside_reaches_the_port_for_clients_through_what_is
         assert numbers[target] in open_ports, name
 
 
-def test_nobody_is_root_where_the_platform_gives_no_user() -> None:
+def test_no_container_runs_as_root_on_plain_kubernetes() -> None:
     for name, workload in workloads("plain").items():
         context = pod(workload)["securityContext"]
         assert context["runAsUser"] >= 1000, name

@@ -47,7 +47,7 @@ def commands(*words: str) -> str:
         (("chaos", "REDIS_ARGS=--seconds 1"), "-m tests.chaos.redis_trouble --seconds 1"),
     ],
 )  # fmt: skip
-def test_what_is_given_is_passed_on(words: tuple[str, ...], command: str) -> None:
+def test_arguments_are_passed_on(words: tuple[str, ...], command: str) -> None:
     assert command in " ".join(commands(*words).split())
 
 
@@ -58,11 +58,11 @@ def test_every_target_is_made_whatever_files_there_are() -> None:
     assert sorted(phony.split()) == sorted(re.findall(r"^([a-z_]+):", text, re.MULTILINE))
 
 
-def test_tests_keep_the_bytecode_that_they_compile() -> None:
+def test_tests_write_bytecode() -> None:
     assert "\nunexport PYTHONDONTWRITEBYTECODE\n" in (ROOT / "Makefile").read_text("utf-8")
 
 
-def test_editors_are_given_the_tabs_that_make_needs_and_the_lines_that_the_linter_takes() -> None:
+def test_editorconfig_matches_make_and_the_linter() -> None:
     text = (ROOT / ".editorconfig").read_text("utf-8")
     assert "[Makefile]\nindent_style = tab\n" in text
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]
@@ -70,7 +70,7 @@ def test_editors_are_given_the_tabs_that_make_needs_and_the_lines_that_the_linte
 
 
 @pytest.mark.parametrize(("status", "words"), [(0, ""), (1, "is older than 3.11; name another one")])
-def test_an_interpreter_that_is_too_old_is_said(status: int, words: str, tmp_path: Path) -> None:
+def test_an_interpreter_that_is_too_old_is_reported(status: int, words: str, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nexit {status}\n")
     python.chmod(0o755)
@@ -89,7 +89,7 @@ echo "$*" >>{log}
 
 
 @pytest.mark.parametrize("failing", ["none", "env", "test", "lint", "client"])
-def test_continuous_integration_makes_everything_and_ends_at_the_first_failure(failing: str, tmp_path: Path) -> None:
+def test_continuous_integration_runs_everything_and_stops_at_the_first_failure(failing: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     for name, text in {"make": _MAKE.format(log=log, failing=failing), "chromium": "#!/bin/sh\n"}.items():
         (tmp_path / name).write_text(text)

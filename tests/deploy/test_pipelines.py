@@ -20,7 +20,7 @@ PIPELINES = {".gitlab-ci.yml": "vendor.gitlab-ci", ".github/workflows/ci.yml": "
 
 
 @pytest.mark.parametrize("file", PIPELINES)
-def test_pipeline_keeps_to_the_schema(file: str) -> None:
+def test_pipeline_matches_the_schema(file: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", PIPELINES[file], str(ROOT / file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
@@ -90,7 +90,7 @@ def github() -> dict[str, Any]:
     return document
 
 
-def test_a_scan_refuses_what_is_grave_and_can_be_mended(gitlab: dict[str, Any], github: dict[str, Any]) -> None:
+def test_a_scan_fails_on_severe_vulnerabilities_with_a_fix(gitlab: dict[str, Any], github: dict[str, Any]) -> None:
     scans = [" ".join(gitlab[".scan"]["script"])]
     scans += [step["run"] for step in github["jobs"]["image"]["steps"] if "--severity" in step.get("run", "")]
     assert len(scans) == 2
@@ -175,7 +175,7 @@ def test_script_passes_the_linter(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if "roll_" in script])
-def test_script_without_its_words_says_all_of_what_it_does(script: str) -> None:
+def test_script_without_arguments_prints_its_usage(script: str) -> None:
     done = subprocess.run(["sh", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     head = (ROOT / script).read_text("utf-8").partition("\nset -eu\n")[0].splitlines()[1:]
     assert (done.returncode, done.stdout) == (2, "")

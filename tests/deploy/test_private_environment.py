@@ -22,7 +22,7 @@ from deploy.dev.private_environment import webhook_secrets
         (None, set()),
     ],
 )
-def test_what_a_file_of_receivers_names(
+def test_secrets_of_a_receivers_file_are_listed(
     text: str | bytes | None, names: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "webhooks.toml"

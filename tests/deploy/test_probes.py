@@ -12,7 +12,7 @@ from tests.deploy.manifests import has_kubectl, main_container, of_kind, rendere
 from tests.deploy.stack import ROOT
 
 
-def test_a_load_balancer_asks_whether_the_process_lives() -> None:
+def test_the_load_balancer_probes_the_liveness_endpoint() -> None:
     """A front end without Redis answers 503 with Retry-After, which is better than no answer from anybody."""
     documented = []
     for page in sorted((ROOT / "docs").glob("*.md")):
@@ -51,7 +51,7 @@ class Answer:
         (None, 8000, b"HTTP/1.1 200 OK\r\n", True),
     ],
 )
-def test_the_check_of_the_image_asks_the_front_end(
+def test_the_health_check_of_the_image_probes_the_front_end(
     port: str | None, asked: int, words: bytes, is_well: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (check,) = re.findall(r"^  CMD (\[.*\])$", (ROOT / "Dockerfile.api").read_text("utf-8"), re.MULTILINE)
@@ -75,7 +75,7 @@ def test_the_check_of_the_image_asks_the_front_end(
 
 
 @pytest.mark.skipif(not has_kubectl(), reason="kubectl is not here")
-def test_the_files_ask_the_same() -> None:
+def test_all_files_probe_the_same_endpoint() -> None:
     api = main_container(of_kind(rendered("prod"), "Deployment")["api"])
     assert {api[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {
         "/healthz"

@@ -46,12 +46,12 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "/v4/n/volumes?name=a%2Cb&size_used=%3E1000|2&state=!{a}",
     ],
 )
-def test_the_address_is_passed_as_it_came(port: int, target: str) -> None:
+def test_the_url_is_passed_unchanged(port: int, target: str) -> None:
     status, _, body = get(port, target)
     assert (status, json.loads(body)["path"]) == (200, target)
 
 
-def test_the_client_and_its_host_are_told(port: int) -> None:
+def test_forwarded_headers_are_set(port: int) -> None:
     headers = json.loads(get(port, "/")[2])["headers"]
     assert headers["Host"] == headers["X-Forwarded-Host"] == "storage.example.org"
     assert headers["X-Forwarded-For"].rpartition(", ")[2] == "127.0.0.1"
@@ -71,13 +71,13 @@ def test_the_client_and_its_host_are_told(port: int) -> None:
 
 
 @pytest.mark.parametrize("target", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics"])
-def test_what_is_for_the_inside_is_not_passed(port: int, target: str) -> None:
+def test_internal_paths_are_not_passed(port: int, target: str) -> None:
     status, headers, body = get(port, target)
     assert (status, headers["Content-Type"]) == (404, "application/problem+json")
     assert json.loads(body)["status"] == 404
 
 
-def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port: int) -> None:
+def test_readiness_requests_are_cached_for_a_second(port: int) -> None:
     began = time.monotonic()
     targets = ["/readyz", "//readyz", "/%72eadyz", *(f"/readyz?{number}" for number in range(40))]
     Echo.go_on.clear()
@@ -91,7 +91,7 @@ def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port
     assert set(Echo.requests) & {f"/readyz?{number}" for number in range(40)} == set()
 
 
-def test_a_body_that_the_api_can_take_reaches_it(port: int) -> None:
+def test_a_body_of_maximum_size_is_passed(port: int) -> None:
     for size in (ApiSettings().max_body_bytes + 1, 7 * 2**20):
         head = f"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n".encode()
         assert answer_to(port, head + b" " * size)[0] == 200
@@ -130,7 +130,7 @@ def test_a_change_that_an_api_process_has_seen_is_sent_to_no_other(tmp_path: Pat
 
 
 @pytest.mark.parametrize("target", ["/v3/n/volumes/a%2Fb?x=%20", "/v4//n/./volumes/node:/x/y"])
-def test_changes_are_passed_as_they_came_too(port: int, target: str) -> None:
+def test_changes_are_passed_unchanged(port: int, target: str) -> None:
     request = f"PUT {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode()
     assert json.loads(answer_to(port, request)[2])["path"] == target
 
@@ -155,7 +155,7 @@ def test_events_are_passed_on_at_once(port: int) -> None:
     [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n{"],
     ids=["idle", "half a head", "a body that does not come"],
 )
-def test_clients_that_send_nothing_keep_nobody_from_an_answer(port: int, sent: bytes) -> None:
+def test_silent_clients_do_not_block_other_requests(port: int, sent: bytes) -> None:
     slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(CLIENTS)]
     try:
         for each in slow:

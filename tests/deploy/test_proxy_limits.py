@@ -86,7 +86,7 @@ def test_the_api_ends_every_request_before_the_proxy_does_and_one_that_is_gone_i
 PROBLEMS = [(int(status), json.loads(text)) for status, text in re.findall(r"return (\d+) '(\{.*\})'", CONFIG)]
 
 
-def test_its_problems_are_those_of_the_api() -> None:
+def test_problems_of_the_proxy_have_the_form_of_the_api() -> None:
     coded = [problem for _, problem in PROBLEMS if "code" in problem]
     assert len(coded) >= 5
     for problem in coded:
@@ -97,7 +97,7 @@ def test_its_problems_are_those_of_the_api() -> None:
     assert all(status == problem["status"] for status, problem in PROBLEMS)
 
 
-def test_whatever_nginx_refuses_has_a_problem_that_says_its_limit() -> None:
+def test_every_refusal_of_nginx_is_a_problem_with_its_limit() -> None:
     (body_mib,) = re.findall(r"client_max_body_size (\d+)m;", CONFIG)
     (head_kib,) = re.findall(r"large_client_header_buffers \d+ (\d+)k;", CONFIG)
     (headers,) = re.findall(r"max_headers (\d+);", CONFIG)

@@ -20,7 +20,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield listens
 
 
-def test_without_an_api_clients_are_told_when_to_come_again(tmp_path: Path) -> None:
+def test_without_an_api_retry_after_is_sent(tmp_path: Path) -> None:
     with proxy(tmp_path, free_port()) as listens:
         status, headers, body = get(listens, "/v4/n/volumes")
     assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/problem+json", "2")
@@ -45,7 +45,7 @@ def test_clients_of_v3_are_refused_in_their_form(port: int, target: str, field: 
     assert body.endswith(b"}\n")
 
 
-def test_without_an_api_clients_of_v3_are_told_so_in_their_form(tmp_path: Path) -> None:
+def test_without_an_api_clients_of_v3_get_an_error_in_their_form(tmp_path: Path) -> None:
     with proxy(tmp_path, free_port()) as listens:
         status, headers, body = get(listens, "/v3/n/volumes")
     assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/json", "2")
@@ -53,7 +53,7 @@ def test_without_an_api_clients_of_v3_are_told_so_in_their_form(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("target", ["/sent-once", "/proxy-errors/503", "/proxy-errors/v3/503"])
-def test_what_nginx_has_for_itself_is_not_there_for_clients(port: int, target: str) -> None:
+def test_internal_locations_of_nginx_are_not_found(port: int, target: str) -> None:
     status, headers, body = get(port, target)
     assert (status, headers["Content-Type"], json.loads(body)["code"]) == (404, "application/problem+json", "not-found")
 

@@ -89,7 +89,7 @@ def test_failing_checks_are_refused(run: Run) -> None:
         ("echo more >> good", "changed the tree"),
     ],
 )
-def test_what_is_changed_during_the_checks_is_not_released(run: Run, check: str, says: str) -> None:
+def test_changes_made_during_the_checks_are_not_released(run: Run, check: str, says: str) -> None:
     run("sh", "-c", f'printf "check:\\n\\t@{check}\\n" > Makefile')
     run("git", "commit", "--quiet", "--all", "-m", "Change something in the checks")
     done = release(run)
@@ -97,7 +97,7 @@ def test_what_is_changed_during_the_checks_is_not_released(run: Run, check: str,
     assert says in done.stderr
 
 
-def test_a_tag_that_the_remote_does_not_take_is_not_left(run: Run) -> None:
+def test_a_tag_that_the_remote_refuses_is_deleted(run: Run) -> None:
     assert run("sh", "-c", "printf '#!/bin/sh\nexit 1\n' > ../remote.git/hooks/pre-receive").returncode == 0
     assert run("chmod", "+x", "../remote.git/hooks/pre-receive").returncode == 0
     done = release(run)

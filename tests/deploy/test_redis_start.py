@@ -44,7 +44,7 @@ class Disk:
 
 
 @pytest.mark.parametrize(("size_kib", "free_kib"), [(10_000_000, 65_536), (24_576, 1300)])
-def test_with_room_it_starts_at_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
+def test_with_enough_space_it_starts_at_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
     disk = Disk(tmp_path, size_kib)
     disk.has(free_kib)
     output, complaints = disk.start().communicate(timeout=20)
@@ -52,7 +52,7 @@ def test_with_room_it_starts_at_once(tmp_path: Path, size_kib: int, free_kib: in
 
 
 @pytest.mark.parametrize(("size_kib", "free_kib"), [(10_000_000, 65_535), (24_576, 1000)])
-def test_without_it_waits_and_says_so_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
+def test_without_enough_space_it_waits_and_logs_that_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
     disk = Disk(tmp_path, size_kib)
     disk.has(free_kib)
     process = disk.start()
@@ -76,7 +76,7 @@ def test_while_it_waits_it_handles_sigterm(tmp_path: Path) -> None:
     process.communicate()
 
 
-def test_while_it_waits_it_says_so_again_and_again(tmp_path: Path) -> None:
+def test_while_it_waits_it_logs_at_intervals(tmp_path: Path) -> None:
     """Whoever looks at the log sees it at its end."""
     disk = Disk(tmp_path, 10_000_000)
     disk.has(0)

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
+def test_written_data_survives_a_kill(server: Server) -> None:
     client = connect(server.settings("worker"))
     JobScripts(client, "sapi:").worker_heartbeat("node@host", {"dummy.write": 8})
     with client.pipeline(transaction=True) as pipe:
@@ -55,7 +55,7 @@ def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
     assert {b"sapi:job:one", b"sapi:job:two", b"sapi:workers:dummy.write"} <= set(before)
 
 
-def test_the_user_in_whose_name_the_file_is_read_may_do_all_and_is_nobody() -> None:
+def test_the_default_user_has_all_permissions_and_is_disabled() -> None:
     # Some servers (Valkey 8.1) check its rights when they read transactions back, and drop what it may not do.
     users = (ROOT / "deploy/redis/users.acl").read_text("utf-8").splitlines()
     assert "user default off resetpass ~* &* +@all" in users
@@ -70,12 +70,12 @@ def test_the_configuration_is_one_that_workers_accept(server: Server) -> None:
     assert observer.config_get("save") == {"save": ""}
 
 
-def test_nobody_gets_in_without_a_password(server: Server) -> None:
+def test_no_client_connects_without_a_password(server: Server) -> None:
     with pytest.raises(AuthenticationError):
         Redis("127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
-def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:
+def test_flower_cannot_read_jobs_or_sessions(server: Server) -> None:
     connect(server.settings("worker")).set("sapi:job:1", "secret")
     assert connect(server.settings("flower")).zcard("sapi:queued:dummy.write") == 0
     for user in ("flower", "flower-events"):
@@ -95,12 +95,12 @@ def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:
         "SMEMBERS sapi:sessions_of:x", "COPY sapi:session:x sapi:celery:x.celeryev",
     ],
 )  # fmt: skip
-def test_flower_touches_nothing_of_ours(server: Server, user: str, command: str) -> None:
+def test_flower_cannot_use_keys_of_the_service(server: Server, user: str, command: str) -> None:
     with pytest.raises(NoPermissionError):
         connect(server.settings(user)).execute_command(*command.split())
 
 
-def test_what_sends_webhooks_may_do_so_and_sees_no_session(server: Server, tmp_path: Path) -> None:
+def test_the_webhook_process_can_send_and_cannot_read_sessions(server: Server, tmp_path: Path) -> None:
     receiver = HookReceiver()
     (tmp_path / "secret").write_text(SECRET, "utf-8")
     receivers = f'[ours]\nurl = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
@@ -167,7 +167,7 @@ def until(so: Callable[[], object], sender: subprocess.Popen[bytes]) -> None:
     "key", ["session:x", "sessions_of:x", "sessions_ended:x", "attempts:user:x", "used_state:x", "limits:x", "limit/x"]
 )
 @pytest.mark.parametrize("command", ["GET", "DEL", "TTL"])
-def test_a_worker_touches_nothing_of_signing_in(server: Server, command: str, key: str) -> None:
+def test_a_worker_cannot_use_keys_of_sign_in(server: Server, command: str, key: str) -> None:
     with pytest.raises(NoPermissionError):
         connect(server.settings("worker")).execute_command(command, f"sapi:{key}")
 
@@ -200,40 +200,40 @@ def test_flower_counts_wrong_passwords_with_the_front_ends(server: Server) -> No
         assert attempts.limit_reached(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
 
 
-def test_flower_sees_whose_sessions_were_ended(server: Server) -> None:
+def test_flower_can_read_ended_sessions(server: Server) -> None:
     assert not have_ended(connect(server.settings("flower")), "sapi:", ["adam"], 1000.0)
     connect(server.settings("api")).set(f"sapi:sessions_ended:{ended_digest('adam')}", 2000)
     assert have_ended(connect(server.settings("flower")), "sapi:", ["adam"], 1000.0)
     assert not have_ended(connect(server.settings("flower")), "sapi:", ["adam"], 3000.0)
 
 
-def test_flower_hears_what_workers_tell(server: Server) -> None:
+def test_flower_receives_events_of_workers(server: Server) -> None:
     flower, worker = (create_celery(server.settings(user)) for user in ("flower-events", "worker"))
-    heard = threading.Event()
+    received = threading.Event()
 
     def listen() -> None:
         with flower.connection() as connection:
-            receiver = flower.events.Receiver(connection, handlers={"worker-online": lambda _event: heard.set()})
+            receiver = flower.events.Receiver(connection, handlers={"worker-online": lambda _event: received.set()})
             for _ in receiver.consume(limit=None, timeout=30, wakeup=True):
-                if heard.is_set():
+                if received.is_set():
                     return
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     with worker.connection_for_write() as connection:
         dispatcher = worker.events.Dispatcher(connection)
-        while thread.is_alive() and not heard.wait(0.2):
+        while thread.is_alive() and not received.wait(0.2):
             dispatcher.send("worker-online")
             dispatcher.flush()
         dispatcher.send("worker-online")
         dispatcher.flush()
     thread.join()
-    assert heard.is_set()
+    assert received.is_set()
 
 
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("command", ["CONFIG GET maxmemory", "ACL LIST", "FLUSHALL", "KEYS *", "SHUTDOWN NOSAVE"])
-def test_nobody_may_administer(server: Server, user: str, command: str) -> None:
+def test_no_user_may_run_admin_commands(server: Server, user: str, command: str) -> None:
     with pytest.raises(NoPermissionError):
         connect(server.settings(user)).execute_command(*command.split())
 

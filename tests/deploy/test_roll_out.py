@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.pretended_client import client_of
-from tests.deploy.pretended_engine import DOCKERS_NAMES, SERVICES, Container, Engine, Image, address_of, built
+from tests.deploy.simulated_client import client_of
+from tests.deploy.simulated_engine import DOCKERS_NAMES, SERVICES, Container, Engine, Image, address_of, built
 from tests.deploy.stack import ROOT
 
 RollOut = Callable[..., subprocess.CompletedProcess[str]]
@@ -58,7 +58,7 @@ def roll_out(begin: Callable[..., subprocess.Popen[str]]) -> RollOut:
     return run
 
 
-def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
+def test_an_upgrade_and_a_downgrade(engine: Engine, roll_out: RollOut) -> None:
     there = roll_out("0.2.0")
     assert there.returncode == 0, there.stdout + there.stderr
     assert set(engine.versions().values()) == {"0.2.0"}
@@ -77,7 +77,7 @@ def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
 
 
 @pytest.mark.parametrize(("published", "gap"), [("8000", True), ("8000-8001", False), ("", False)])
-def test_a_front_end_with_room_beside_it_leaves_no_gap(
+def test_a_front_end_without_a_published_port_leaves_no_gap(
     engine: Engine, roll_out: RollOut, published: str, gap: bool
 ) -> None:
     engine.published = published
@@ -111,7 +111,7 @@ def _check_proxy(engine: Engine, updates: list[tuple[str, set[str]]]) -> None:
         (set(), {"SAPI_LEASE": "soon"}, "does not become ready"),
     ],
 )
-def test_what_does_not_become_ready_changes_nothing(
+def test_a_release_that_does_not_become_ready_is_rolled_back(
     engine: Engine, roll_out: RollOut, crashing: set[str], settings: dict[str, str], message: str
 ) -> None:
     for part in ("api", "worker"):
@@ -133,7 +133,7 @@ def test_what_does_not_become_ready_changes_nothing(
     assert engine.killed == []
 
 
-def test_what_ended_once_and_is_well_at_the_moment_is_not_ready(engine: Engine, roll_out: RollOut) -> None:
+def test_a_container_that_has_restarted_is_not_ready(engine: Engine, roll_out: RollOut) -> None:
     image, before = engine.images["storage-api/worker:0.2.0"], dict(engine.containers)
     image.crashing, image.crashed = frozenset({"worker-list"}), "running/healthy/1"
     engine.proxy_updates = []
@@ -152,7 +152,7 @@ def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_ou
     assert engine.secrets == ("of 0.2.0", "storage-api/worker:0.2.0")
 
 
-def test_a_service_that_the_older_release_does_not_have_ends(engine: Engine, roll_out: RollOut) -> None:
+def test_a_service_missing_in_the_older_release_is_stopped(engine: Engine, roll_out: RollOut) -> None:
     ours, others = "played-webhooks-8", "played-prometheus-9"
     engine.containers[ours] = Container(ours, "webhooks", "storage-api/worker:0.2.0", "running/healthy/0")
     engine.containers[others] = Container(others, "prometheus", "prometheus:3", "running/none/0")
@@ -163,7 +163,7 @@ def test_a_service_that_the_older_release_does_not_have_ends(engine: Engine, rol
     assert others in engine.containers
 
 
-def test_flower_that_crashes_is_put_back(engine: Engine, roll_out: RollOut) -> None:
+def test_a_crashing_flower_is_rolled_back(engine: Engine, roll_out: RollOut) -> None:
     engine.images["storage-api/worker:0.2.0"].crashing = frozenset({"flower"})
     done = roll_out("0.2.0")
     assert done.returncode == 1
@@ -185,7 +185,7 @@ def test_an_image_that_is_missing_or_of_another_release_changes_nothing(engine: 
     assert not built(engine.commands)
 
 
-def test_a_front_end_that_tells_another_version_is_not_called_rolled_out(engine: Engine, roll_out: RollOut) -> None:
+def test_a_front_end_that_reports_another_version_fails_the_rollout(engine: Engine, roll_out: RollOut) -> None:
     engine.images["storage-api/api:0.2.0"].reported_release = "0.1.0"
     done = roll_out("0.2.0")
     assert done.returncode == 1
@@ -193,7 +193,7 @@ def test_a_front_end_that_tells_another_version_is_not_called_rolled_out(engine:
     assert "All of it runs" not in done.stdout
 
 
-def test_a_broken_stack_is_brought_back_with_as_many_containers(engine: Engine, roll_out: RollOut) -> None:
+def test_a_broken_stack_is_repaired_with_as_many_containers(engine: Engine, roll_out: RollOut) -> None:
     engine.images |= {f"storage-api/{part}:0.4.0": Image("0.4.0") for part in ("api", "worker")}
     engine.dotenv["SAPI_VERSION"] = "0.4.0"
     for container in engine.containers.values():
@@ -205,7 +205,7 @@ def test_a_broken_stack_is_brought_back_with_as_many_containers(engine: Engine, 
     assert len(engine.versions()) == len(SERVICES)
 
 
-def test_what_an_operator_runs_beside_the_services_is_left_alone(engine: Engine, roll_out: RollOut) -> None:
+def test_one_off_containers_of_an_operator_are_not_stopped(engine: Engine, roll_out: RollOut) -> None:
     """As a shell by `docker compose run`: it is no front end that would have to be replaced."""
     engine.published = ""
     engine.containers["shell"] = Container("shell", "api", "storage-api/api:0.1.0", "running/healthy/0", oneoff=True)
@@ -215,9 +215,7 @@ def test_what_an_operator_runs_beside_the_services_is_left_alone(engine: Engine,
     assert sorted(engine.versions().values()) == ["0.1.0"] + ["0.2.0"] * len(SERVICES)
 
 
-def test_the_way_back_leads_to_what_does_its_work_and_not_to_what_is_left_over(
-    engine: Engine, roll_out: RollOut
-) -> None:
+def test_a_rollback_restores_the_running_images_and_not_stopped_ones(engine: Engine, roll_out: RollOut) -> None:
     for part in ("api", "worker"):
         engine.images[f"storage-api/{part}:0.0.9"] = Image("0.0.9")
     engine.images["storage-api/worker:0.2.0"].crashing = frozenset({"flower"})
@@ -245,7 +243,7 @@ def test_images_named_in_the_settings_change_their_tag(engine: Engine, roll_out:
     )
 
 
-def test_without_redis_nothing_is_begun(engine: Engine, roll_out: RollOut) -> None:
+def test_without_redis_no_rollout_begins(engine: Engine, roll_out: RollOut) -> None:
     for container in engine.containers.values():
         if container.service == "redis":
             container.state = "exited/unhealthy/0"
@@ -270,7 +268,7 @@ def test_two_rollouts_at_a_time_are_refused(engine: Engine, roll_out: RollOut, t
 @pytest.mark.parametrize(
     ("number", "is_read"), [(signal.SIGTERM, True), (signal.SIGHUP, False)], ids=["ended", "the connection is lost"]
 )
-def test_a_rollout_that_is_interrupted_goes_back(
+def test_an_interrupted_rollout_is_rolled_back(
     engine: Engine, begin: Callable[..., subprocess.Popen[str]], number: int, is_read: bool
 ) -> None:
     engine.images["storage-api/worker:0.2.0"].slow = frozenset({"worker-list"})

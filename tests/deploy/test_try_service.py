@@ -104,7 +104,7 @@ def test_a_service_that_works_passes(url: str, version: str, capsys: pytest.Capt
         ("GET /v4/dummy/volumes/", (404, {}), "GET: (404"),
     ],
 )
-def test_what_does_not_work_is_said(
+def test_failures_are_reported(
     url: str, monkeypatch: pytest.MonkeyPatch, request_: str, answer: tuple[int, Any], complaint: str
 ) -> None:
     monkeypatch.setattr(FrontEnd, "answers", {**GOOD, request_: answer})
@@ -119,7 +119,7 @@ def test_a_service_has_as_long_to_become_ready_as_its_containers() -> None:
         assert int(seconds) <= try_service.PATIENCE_S
 
 
-def test_a_service_that_is_not_there_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(try_service, "PATIENCE_S", 0.0)
     with pytest.raises(SystemExit, match="readyz: 0"):
         try_service.main("http://127.0.0.1:1")
