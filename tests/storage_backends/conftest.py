@@ -1,4 +1,4 @@
-"""The dummy, opened as often as one likes."""
+"""The dummy, which can be opened several times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OpenDummy = Callable[..., DummyStorage]
 
 @pytest.fixture
 def open_dummy(tmp_path: Path) -> Iterator[OpenDummy]:
-    """Open the same state as often as one likes, as several workers do."""
+    """Open the same state several times, as several workers do."""
     opened: list[DummyStorage] = []
 
     def open_one(**options: Any) -> DummyStorage:

@@ -52,5 +52,5 @@ def test_a_netgroup_is_no_host_name() -> None:
         ("2001:db8::/32", "2001:db8::1", True),
     ],
 )
-def test_what_is_certainly_included(wide: str, narrow: str, is_covered: bool) -> None:
+def test_included_networks_and_hosts(wide: str, narrow: str, is_covered: bool) -> None:
     assert covers(wide, narrow) is is_covered

@@ -26,7 +26,7 @@ RETRYABLE = {
 }
 
 
-def test_only_what_changed_nothing_is_tried_again_by_the_service() -> None:
+def test_only_errors_of_unchanged_state_are_retried_by_the_service() -> None:
     kinds = [
         kind
         for kind in vars(errors).values()
@@ -37,7 +37,7 @@ def test_only_what_changed_nothing_is_tried_again_by_the_service() -> None:
     assert RETRYABLE.keys() == errors.CODES
 
 
-def test_one_that_was_raised_may_say_otherwise() -> None:
+def test_an_error_may_override_its_defaults() -> None:
     assert not errors.ResourceBusy("no", transient=False, retryable=False).transient
     assert not errors.ResourceBusy("no", transient=False, retryable=False).retryable
     assert errors.NotFound("no", transient=True, retryable=True).transient

@@ -1,11 +1,11 @@
-"""The journal of a call that nobody watches, which other tests lean on."""
+"""The in-memory journal, which other tests use."""
 
 from __future__ import annotations
 
 from storage_backends.journal import InMemoryJournal
 
 
-def test_each_is_a_job_of_its_own() -> None:
+def test_each_journal_has_its_own_job_id() -> None:
     assert InMemoryJournal().job_id != InMemoryJournal().job_id
 
 

@@ -80,9 +80,7 @@ def _answer(guard: LoginGuard) -> str:
 @pytest.mark.parametrize(
     ("end", "answer"), [("refusal", "refused"), ("acceptance", "may try"), ("undecided", "may try")]
 )
-def test_who_waits_for_the_trial_of_another_thread_goes_on_at_its_end(
-    end: str, answer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_waits_until_the_trial_of_another_ends(end: str, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_guard, "TRIAL_S", 60.0)
     guard, noting = LoginGuard(), _Noting()
     guard._changed = noting
@@ -94,7 +92,7 @@ def test_who_waits_for_the_trial_of_another_thread_goes_on_at_its_end(
         assert waiting.result(20) == answer
 
 
-def test_who_waits_for_a_trial_that_another_process_forbids_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_ends_when_another_process_forbids_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_guard, "TRIAL_S", 60.0)
     guard, noting = _RefusedElsewhere(), _Noting()
     guard._changed = noting

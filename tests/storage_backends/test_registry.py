@@ -38,7 +38,7 @@ def test_state_goes_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "d.sqlite3").exists()
 
 
-def test_filers_share_what_is_known_of_their_logins() -> None:
+def test_filers_share_one_login_guard() -> None:
     guard = LoginGuard()
     options: dict[str, OptionValue] = {"username": "u", "password": Secret("p"), "vserver": "v"}
     filers = [open_backend(Subsystem(name, "NetappStorage", options), guard) for name in ("one", "two")]
@@ -59,7 +59,7 @@ def test_every_driver_is_a_back_end(driver: str) -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_every_driver_is_held_to_the_whole_conformance_suite(driver: str) -> None:
+def test_every_driver_runs_the_whole_conformance_suite(driver: str) -> None:
     package = DRIVERS[driver].split(".")[1].partition(":")[0]
     files = [file for file in Path(__file__).parent.rglob("test_*.py") if f"test_{package}" in file.name]
     bases = {base for file in files for base in re.findall(r"\b\w+Conformance(?=\):)", file.read_text("utf-8"))}

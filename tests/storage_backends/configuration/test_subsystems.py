@@ -40,7 +40,7 @@ class TestText:
             {"username": "storage-api", "password": Secret("myPassword:@;"), "vserver": "vs3sx50"},
         )
 
-    def test_layout_is_no_matter(self) -> None:
+    def test_whitespace_is_ignored(self) -> None:
         laid_out = f"""
             dummy 🌈\ufe0f DummyStorage 🌈 volumes 🌈 7
             🦄\ufe0f
@@ -65,12 +65,12 @@ class TestText:
         assert from_text(f"n{NETAPP}🌈verify🌈no")["n"].options["verify"] is False
         assert from_text(f"n{NETAPP}🌈verify🌈/etc/ca.pem")["n"].options["verify"] == "/etc/ca.pem"
 
-    def test_several_endpoints_of_one_class(self) -> None:
+    def test_one_class_may_have_several_endpoints(self) -> None:
         assert list(from_text(f"one{NETAPP}🦄two{NETAPP}")) == ["one", "two"]
 
 
 class TestFile:
-    def test_secrets_may_be_elsewhere(self, tmp_path: Path) -> None:
+    def test_secrets_may_be_in_files_and_variables(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text(f"{SECRET}\n")
         text = """
             [n]
@@ -128,20 +128,20 @@ class TestFile:
         with TemporaryDirectory() as folder:
             assert from_toml(Path(folder), subsystems.to_toml()) == subsystems
 
-    def test_what_no_file_can_hold_is_refused(self) -> None:
+    def test_values_that_toml_cannot_represent_are_refused(self) -> None:
         with pytest.raises(ConfigurationError):
             from_text(f"n🌈NetappStorage🌈username🌈api🌈password🌈\udc80{SECRET}🌈vserver🌈vs").to_toml()
 
 
 class TestNames:
-    def test_need_no_options(self, tmp_path: Path) -> None:
+    def test_are_read_without_options(self, tmp_path: Path) -> None:
         path = tmp_path / "backends.toml"
         path.write_text('[n]\ndriver = "NetappStorage"\npassword = { file = "/nowhere" }\nnonsense = []\n')
 
         assert Subsystems.names_from_environment({"SAPI_BACKENDS_FILE": str(path)}) == ("n",)
         assert Subsystems.names_from_environment({"SAPI_BACKENDS": "n🌈NetappStorage🦄d🌈DummyStorage"}) == ("n", "d")
 
-    def test_may_be_in_the_folder_of_secrets(self, tmp_path: Path) -> None:
+    def test_are_read_from_the_folder_of_secrets(self, tmp_path: Path) -> None:
         (tmp_path / "backends.toml").write_text('[n]\ndriver = "DummyStorage"\n')
         folder = {"SAPI_SECRETS_DIR": str(tmp_path)}
 
@@ -151,21 +151,19 @@ class TestNames:
         other = {**folder, "SAPI_BACKENDS_FILE": str(tmp_path / "other.toml")}
         assert Subsystems.names_from_environment(other) == ("o",)
 
-    def test_are_not_taken_from_wherever_the_process_runs(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_are_not_read_from_the_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "backends.toml").write_text('[n]\ndriver = "DummyStorage"\n')
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ConfigurationError):
             Subsystems.names_from_environment({})
 
     @pytest.mark.parametrize("text", ["", "d", "d🌈Nothing", "d🌈DummyStorage🦄d🌈DummyStorage", "jobs🌈DummyStorage"])
-    def test_are_checked(self, text: str) -> None:
+    def test_invalid_names_are_refused(self, text: str) -> None:
         with pytest.raises(ConfigurationError):
             Subsystems.names_from_environment({"SAPI_BACKENDS": text})
 
 
-def test_nothing_shows_a_secret() -> None:
+def test_representations_contain_no_secret() -> None:
     subsystems = from_text(f"n{NETAPP}")
     assert SECRET not in f"{subsystems!r} {subsystems} {subsystems['n']!r} {subsystems['n']}"
 
@@ -232,13 +230,13 @@ NUMBERS = [
 ]
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.mark.parametrize(("text", "message"), BAD_TEXTS.items())
-    def test_in_the_text(self, text: str, message: str) -> None:
+    def test_invalid_text_is_refused(self, text: str, message: str) -> None:
         self.check({"SAPI_BACKENDS": text}, message)
 
     @pytest.mark.parametrize(("text", "message"), BAD_FILES.items())
-    def test_in_the_file(self, text: str, message: str, tmp_path: Path) -> None:
+    def test_an_invalid_file_is_refused(self, text: str, message: str, tmp_path: Path) -> None:
         (tmp_path / "backends.toml").write_text(text)
         self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "backends.toml")}, message)
 
@@ -247,7 +245,7 @@ class TestMistakes:
         with pytest.raises(ValueError, match=f"{name}: must be a number"):
             build(driver, {name: True})
 
-    def test_nothing_or_both(self, tmp_path: Path) -> None:
+    def test_exactly_one_source_is_required(self, tmp_path: Path) -> None:
         self.check({}, "no back-end is configured")
         self.check({"SAPI_BACKENDS": MANUAL, "SAPI_BACKENDS_FILE": "f"}, "both set: unset one")
         self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "none")}, "cannot be read")
@@ -277,9 +275,7 @@ def test_options_are_not_shown_by_repr():
     assert "geheim" not in repr(Secret("geheim"))
 
 
-def test_a_secret_s_file_is_where_it_was_wherever_the_process_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_of_a_secret_is_stored_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_text("first")
     (elsewhere := tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -43,7 +43,7 @@ class ExportConformance(Conformance):
             backend.create_policy("team", journal=journal(), rules=["b"])
         assert backend.get_policy("team", journal=journal()).rules == ("a",)
 
-    def test_names_are_no_patterns(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_patterns_match_no_policy(self, backend: StorageBackend, journal: NewJournal) -> None:
         for name in ("team", "work"):
             backend.create_policy(name, journal=journal(), rules=["a"])
         for pattern in ("*", "tea*", "team|work", "!work", '"team"', "TEAM", "a..z", "null"):
@@ -114,7 +114,7 @@ class ExportConformance(Conformance):
         assert backend.ensure_policy_rule_absent("team", again, journal=journal()).rules == ("a",)
         assert backend.ensure_policy_rule_present("team", there, journal=journal()).rules == ("a", canonical)
 
-    def test_what_means_something_else_stays(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_rules_with_another_meaning_stay(self, backend: StorageBackend, journal: NewJournal) -> None:
         rules = [".example.org", "*.example.org", "@Hosts", "@hosts", "10.0.0.0/8", "10.0.0.0/9"]
         backend.create_policy("team", journal=journal(), rules=rules)
         for rule in list(rules):
@@ -128,7 +128,7 @@ class ExportConformance(Conformance):
             assert policy.rules == tuple(rule for rule in self.RULES if rule != "*.example.org")
         assert backend.get_policy("team", journal=journal()).summary == policy
 
-    def test_rules_are_no_patterns(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_patterns_match_no_rule(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=["a", "b", "db01.example.org"])
         for pattern in ("*", "db*", "a|b", "!a", "*.org"):
             policy = backend.ensure_policy_rule_absent("team", pattern, journal=journal())

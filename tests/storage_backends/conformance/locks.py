@@ -47,13 +47,13 @@ class LockConformance(Conformance):
         backend.remove_lock("home", again, journal=journal())
         assert backend.list_locks("home", journal=journal()) == []
 
-    def test_another_host_may_not(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_another_host_is_refused(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         self.lock(backend, journal, "db01")
         with pytest.raises(LockHeld):
             backend.create_lock("home", "db02", journal=journal())
         assert backend.list_locks("home", journal=journal()) == [Lock("db01")]
 
-    def test_another_may_once_it_is_removed(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_another_may_after_the_removal(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         self.lock(backend, journal, "db01")
 
         backend.remove_lock("home", "db01", journal=journal())
@@ -65,7 +65,7 @@ class LockConformance(Conformance):
 
         assert backend.list_locks("home", journal=journal()) == []
 
-    def test_removing_leaves_other_hosts(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_removing_keeps_other_hosts(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         self.lock(backend, journal, "192.0.2.1")
         for host in ("192.0.2.2", "192.0.2.*", "*"):
             backend.remove_lock("home", host, journal=journal())

@@ -1,4 +1,4 @@
-"""What every driver must tell of a change whose worker is gone."""
+"""How every driver must reconcile a change whose worker was lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ every_change = pytest.mark.parametrize(("operation", "arguments"), CHANGES, ids=
 
 
 class SettleConformance(Conformance):
-    """What looking tells of a change whose worker is gone."""
+    """The reconciliation of a change whose worker was lost."""
 
     @pytest.fixture
     def world(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> StorageBackend:
@@ -51,7 +51,7 @@ class SettleConformance(Conformance):
         return [volumes, snapshots, restricted, backend.list_policies(journal=journal())]
 
     @every_change
-    def test_what_was_done_is_found_done(
+    def test_a_completed_change_is_reconciled_as_done(
         self, operation: str, arguments: Mapping[str, Any], world: StorageBackend, journal: NewJournal
     ) -> None:
         lost = journal()
@@ -67,7 +67,7 @@ class SettleConformance(Conformance):
         assert self.state(world, journal) == after
 
     @every_change
-    def test_what_never_left_is_found_not_done(
+    def test_a_change_that_was_not_sent_is_reconciled_as_not_done(
         self, operation: str, arguments: Mapping[str, Any], world: StorageBackend, journal: NewJournal
     ) -> None:
         before = self.state(world, journal)

@@ -51,7 +51,7 @@ class SnapshotConformance(Conformance):
         with pytest.raises(NoSuchSnapshot):
             backend.delete_snapshot("home", "before", journal=journal())
 
-    def test_names_are_no_patterns(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_patterns_match_no_snapshot(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         for name in ("before", "after"):
             backend.create_snapshot("home", name, journal=journal())
         for pattern in ("*", "befor*", "before|after", "!after", '"before"', "BEFORE", "a..z", "null"):
@@ -69,13 +69,13 @@ class SnapshotConformance(Conformance):
         snapshot = backend.get_snapshot("home", "2017-08-10T12:00:00+02.a_b", journal=journal())
         assert snapshot.name == "2017-08-10T12:00:00+02.a_b"
 
-    def test_volumes_do_not_share_them(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_volumes_do_not_share_snapshots(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_volume("work", journal=journal(), junction_path="/work", size_total=100 * MIB)
         backend.create_snapshot("home", "before", journal=journal())
 
         assert backend.list_snapshots("work", journal=journal()) == []
 
-    def test_the_limit_is_kept_unless_the_oldest_may_go(
+    def test_beyond_the_limit_the_oldest_is_purged_or_the_creation_refused(
         self, backend: StorageBackend, home: Volume, journal: NewJournal
     ) -> None:
         if self.snapshot_limit is None:

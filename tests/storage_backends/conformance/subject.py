@@ -14,12 +14,12 @@ from storage_backends.models import ExportPolicy, Snapshot, Volume
 MIB = 1024 * 1024
 NewJournal = Callable[[], InMemoryJournal]
 
-#: What a filer's query language would take for a pattern; as names they are of things that are not there.
+#: Patterns of a filer's query language; as names they are of objects that do not exist.
 PATTERNS = ("*", "hom*", "home|work", "!home", '"home"', "{home}", "ho?e", "a..z", ">a", "null", "home,work", "HOME")
 
 
 class DyingJournal(InMemoryJournal):
-    """A worker that dies between its mark and its call: nothing reaches the storage system."""
+    """A worker that is killed between its intent and its call: nothing reaches the storage system."""
 
     def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
         super().record_intent(step, steps_done=steps_done, **facts)

@@ -37,7 +37,7 @@ class VolumeConformance(Conformance):
         assert backend.get_volume("home", journal=journal()) == made
         assert made in backend.list_volumes(journal=journal())
 
-    def test_what_was_written_reads_back(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_settings_are_read_back(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=["192.0.2.0/24"])
 
         backend.create_volume(
@@ -76,7 +76,7 @@ class VolumeConformance(Conformance):
             with pytest.raises(NoSuchVolume):
                 backend.get_volume(reference, journal=journal())
 
-    def test_names_are_no_patterns(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_patterns_match_no_volume(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         for name in PATTERNS:
             with pytest.raises(NoSuchVolume):
                 backend.get_volume(name, journal=journal())
@@ -109,7 +109,7 @@ class VolumeConformance(Conformance):
         with pytest.raises(NoSuchVolume):
             backend.get_volume("new", journal=journal())
 
-    def test_a_change_is_seen(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_an_update_is_read_back(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         changed = backend.update_volume(
             "home", journal=journal(), size_total=200 * MIB, autosize_enabled=False, percentage_snapshot_reserve=20
         )
@@ -119,7 +119,7 @@ class VolumeConformance(Conformance):
         assert changed.autosize_enabled is False
         assert changed.percentage_snapshot_reserve == 20
 
-    def test_a_change_leaves_the_rest(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_an_update_keeps_other_settings(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=[])
 
         changed = backend.update_volume(":/users/home", journal=journal(), active_policy_name="team")
@@ -128,7 +128,7 @@ class VolumeConformance(Conformance):
         assert changed.size_total == self.near(home.size_total or 0)
         assert (changed.uuid, changed.junction_path) == (home.uuid, home.junction_path)
 
-    def test_a_restricted_volume_vanishes(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_a_restricted_volume_is_not_found(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_snapshot("home", "before", journal=journal())
 
         backend.restrict_volume("home", journal=journal())
@@ -157,7 +157,7 @@ class VolumeConformance(Conformance):
         with pytest.raises(AlreadyExists):
             backend.create_volume("home", journal=journal())
 
-    def test_more_settings_are_changed_one_by_one(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_further_settings_are_changed_one_by_one(self, backend: StorageBackend, journal: NewJournal) -> None:
         expected = backend.create_volume("home", journal=journal())
         for setting, values in MORE_SETTINGS.items():
             for value in values:
@@ -167,13 +167,13 @@ class VolumeConformance(Conformance):
         assert backend.get_volume("home", journal=journal()) == expected
         assert [v for v in backend.list_volumes(journal=journal()) if v.name == "home"] == [expected]
 
-    def test_they_are_made_in_one_go(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_further_settings_are_set_on_creation(self, backend: StorageBackend, journal: NewJournal) -> None:
         settings: Any = {setting: values[0] for setting, values in MORE_SETTINGS.items()}
         made = backend.create_volume("home", journal=journal(), **settings)
         assert {setting: getattr(made, setting) for setting in settings} == settings
         assert made.type == "rw"
 
-    def test_a_qos_policy_is_taken_off(self, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_a_qos_policy_is_removed(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_volume("home", journal=journal(), qos_policy="gold")
         assert backend.update_volume("home", journal=journal(), qos_policy="none").qos_policy is None
         assert backend.create_volume("work", journal=journal(), qos_policy="none").qos_policy is None
@@ -186,7 +186,7 @@ class VolumeConformance(Conformance):
         assert backend.update_volume("home", journal=journal(), comment="short").comment == "short"
         assert backend.update_volume("home", journal=journal(), comment="").comment == ""
 
-    def test_a_restricted_volume_comes_back(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_a_restricted_volume_may_return(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_snapshot("home", "before", journal=journal())
         assert backend.list_restricted_volumes(journal=journal()) == []
         backend.restrict_volume("home", journal=journal())
@@ -200,11 +200,11 @@ class VolumeConformance(Conformance):
         assert names(backend.list_snapshots("home", journal=journal())) == ["before"]
         assert backend.list_restricted_volumes(journal=journal()) == []
 
-    def test_it_comes_back_at_its_name(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_a_reinstated_volume_has_its_name(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.restrict_volume("home", journal=journal())
         assert backend.reinstate_volume("home", journal=journal()).junction_path == "/home"
 
-    def test_only_a_restricted_volume_comes_back(
+    def test_only_a_restricted_volume_is_reinstated(
         self, backend: StorageBackend, home: Volume, journal: NewJournal
     ) -> None:
         for name in ("home", "nothing", "*", "hom*"):
@@ -216,7 +216,7 @@ class VolumeConformance(Conformance):
             backend.reinstate_volume("home", journal=journal())
         assert names(backend.list_restricted_volumes(journal=journal())) == ["home"]
 
-    def test_a_clone_may_have_its_own(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+    def test_a_clone_may_have_other_settings(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_snapshot("home", "before", journal=journal())
         backend.create_policy("team", journal=journal(), rules=[])
 

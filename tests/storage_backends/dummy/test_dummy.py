@@ -50,7 +50,7 @@ class TestVolumes(OfDummy, VolumeConformance):
 
 class TestSnapshots(OfDummy, SnapshotConformance):
     @pytest.mark.parametrize("purge", [False, True])
-    def test_where_none_may_be_there_none_is_made(self, purge: bool, open_dummy: OpenDummy) -> None:
+    def test_with_a_limit_of_0_no_snapshot_is_made(self, purge: bool, open_dummy: OpenDummy) -> None:
         backend = open_dummy(snapshot_limit=0)
         backend.create_volume("home", journal=InMemoryJournal())
         with pytest.raises(TooManySnapshots):
@@ -67,7 +67,7 @@ class TestExports(OfDummy, ExportConformance):
 
 
 class TestSettling(OfDummy, SettleConformance):
-    def test_what_was_settled_as_not_done_can_never_be_done(self, backend: StorageBackend) -> None:
+    def test_a_change_settled_as_not_done_is_never_made(self, backend: StorageBackend) -> None:
         dying = DyingJournal("job")
         with pytest.raises(LeaseLost):
             backend.create_policy("team", journal=dying, rules=[])
@@ -78,7 +78,7 @@ class TestSettling(OfDummy, SettleConformance):
 
         assert [policy.name for policy in backend.list_policies(journal=InMemoryJournal())] == ["default"]
 
-    def test_a_job_that_comes_again_returns_what_it_returned(self, backend: StorageBackend) -> None:
+    def test_a_repeated_job_returns_the_same_result(self, backend: StorageBackend) -> None:
         first = backend.create_volume("home", journal=InMemoryJournal("job"))
 
         assert backend.create_volume("home", journal=InMemoryJournal("job")) == first
@@ -88,7 +88,7 @@ class TestSettling(OfDummy, SettleConformance):
         with pytest.raises(StorageError):
             backend.restrict_volume("home", journal=InMemoryJournal("job"))
 
-    def test_a_refused_change_leaves_no_mark(self, backend: StorageBackend) -> None:
+    def test_a_refused_change_may_be_repeated_by_the_same_job(self, backend: StorageBackend) -> None:
         with pytest.raises(NoSuchVolume):
             backend.create_lock("home", "db01", journal=InMemoryJournal("job"))
         backend.create_volume("home", journal=InMemoryJournal())
@@ -101,7 +101,7 @@ def journal() -> InMemoryJournal:
 
 
 class TestRollingBack(OfDummy):
-    def test_brings_the_settings_back(self, backend: StorageBackend) -> None:
+    def test_roll_back_restores_the_settings(self, backend: StorageBackend) -> None:
         before = backend.create_volume("home", journal=journal(), size_total=100 * MIB)
         backend.create_snapshot("home", "before", journal=journal())
         backend.create_policy("team", journal=journal(), rules=[])
@@ -112,7 +112,7 @@ class TestRollingBack(OfDummy):
         assert backend.roll_back_volume("home", journal=journal(), from_snapshot="before") == before
         assert backend.get_volume("home", journal=journal()) == before
 
-    def test_keeps_the_path_where_it_is_mounted_now(self, backend: StorageBackend) -> None:
+    def test_roll_back_keeps_the_present_junction_path(self, backend: StorageBackend) -> None:
         backend.create_volume("home", journal=journal())
         backend.create_snapshot("home", "before", journal=journal())
         backend.restrict_volume("home", journal=journal())
@@ -122,7 +122,7 @@ class TestRollingBack(OfDummy):
 
         assert rolled_back.junction_path == "/elsewhere"
 
-    def test_keeps_the_policy_when_the_old_one_is_gone(self, backend: StorageBackend) -> None:
+    def test_roll_back_keeps_the_policy_when_the_old_one_was_deleted(self, backend: StorageBackend) -> None:
         backend.create_policy("old", journal=journal(), rules=[])
         backend.create_volume("home", journal=journal(), active_policy_name="old")
         backend.create_snapshot("home", "before", journal=journal())
@@ -134,7 +134,7 @@ class TestRollingBack(OfDummy):
 
         assert volume.active_policy_name == "new"
 
-    def test_a_policy_that_is_gone_is_replaced_by_the_default(self, backend: StorageBackend) -> None:
+    def test_a_deleted_policy_is_replaced_by_the_default(self, backend: StorageBackend) -> None:
         backend.create_policy("old", journal=journal(), rules=[])
         for name in ("home", "out"):
             backend.create_volume(name, journal=journal(), active_policy_name="old")
@@ -194,7 +194,7 @@ class TestSettings(OfDummy):
             backend.reinstate_volume("other", journal=journal(), junction_path="/hoMe")
 
     @pytest.mark.parametrize("path", ["/", "home"])
-    def test_a_path_that_is_no_place_is_refused(self, path: str, backend: StorageBackend) -> None:
+    def test_an_invalid_junction_path_is_refused(self, path: str, backend: StorageBackend) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             backend.create_volume("home", journal=journal(), junction_path=path)
         assert refusal.value.errors[0].pointer == "/junction_path"
@@ -225,7 +225,7 @@ class TestSettings(OfDummy):
         snapshot = backend.create_snapshot(volume.name, "s", journal=journal())
         assert snapshot.size_kbytes == 140 + volume.size_used // 50 // 1024
 
-    def test_a_volume_that_holds_too_much_is_changed_all_the_same(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_a_volume_beyond_its_size_can_still_be_changed(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         (tmp_path / "records.json").write_text(json.dumps([{"name": "full", "size_total": 100, "size_used": 101}]))
         backend = open_dummy(volumes=str(tmp_path / "records.json"))
 
@@ -244,10 +244,10 @@ class TestSettings(OfDummy):
 
 
 class TestCopies(OfDummy):
-    """Volumes of type dp and ls are shown and never changed."""
+    """Volumes of type dp and ls are listed and never changed."""
 
     @pytest.mark.parametrize("kind", ["dp", "ls"])
-    def test_they_stay_as_they_are(self, kind: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_mirrors_cannot_be_changed(self, kind: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
         records = [{"name": "mirror", "state": "online", "junction_path": "/mirror", "type": kind}]
         (tmp_path / "records.json").write_text(json.dumps(records))
         backend = open_dummy(volumes=str(tmp_path / "records.json"))
@@ -276,7 +276,7 @@ class TestMoreSettings(OfDummy):
          ("comment", "x" * 1024), ("percentage_snapshot_reserve", 101), ("size_total", -1), ("max_autosize", -1),
          ("aggregate_name", "")],
     )  # fmt: skip
-    def test_what_cannot_be_is_pointed_at(self, setting: str, value: Any, backend: StorageBackend) -> None:
+    def test_invalid_settings_are_reported(self, setting: str, value: Any, backend: StorageBackend) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             backend.create_volume("home", journal=journal(), **{setting: value})
         assert [error.pointer for error in refusal.value.errors] == [f"/{setting}"]

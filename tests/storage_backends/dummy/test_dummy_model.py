@@ -1,4 +1,4 @@
-"""DummyStorage against a model that fits on a page: any order of changes to snapshots and policies."""
+"""DummyStorage compared with a small model: any order of changes to snapshots and policies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ModelVolume:
 
 
 class Filer(RuleBasedStateMachine):
-    """What is said of volumes, snapshots and policies, kept in dictionaries beside the dummy."""
+    """Volumes, snapshots and policies in dictionaries, changed beside the dummy."""
 
     def __init__(self) -> None:
         super().__init__()

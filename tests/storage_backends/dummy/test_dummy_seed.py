@@ -92,7 +92,7 @@ class TestSeeds:
             ('[{"name": "a", "junction_path": "/A"}, {"name": "b", "junction_path": "/a"}]', "names a volume or a"),
         ],
     )
-    def test_a_wrong_file_is_refused(self, text: str, reason: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_an_invalid_file_is_refused(self, text: str, reason: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
         (tmp_path / "records.json").write_text(text)
         with pytest.raises(StorageError, match=reason):
             open_dummy(volumes=str(tmp_path / "records.json")).check()

@@ -1,4 +1,4 @@
-"""DummyStorage's state and time: one for all processes and threads, whole after any death, slow when configured so."""
+"""DummyStorage's state and time: shared by processes and threads, consistent after a kill, slow when configured so."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def journal() -> InMemoryJournal:
 
 
 class WaitingJournal(InMemoryJournal):
-    """Counts what is waited for instead of waiting, and can stop the job there."""
+    """Records waits instead of waiting, and can stop the job there."""
 
     def __init__(self, stop: Exception | None = None) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class WaitingJournal(InMemoryJournal):
 
 class TestLatency:
     @pytest.mark.parametrize(("volumes", "pages"), [(0, 1), (1, 1), (12, 12), (100, 10), (1234, 11), (6000, 12)])
-    def test_a_listing_takes_its_time_page_by_page(self, volumes: int, pages: int, open_dummy: OpenDummy) -> None:
+    def test_each_page_of_a_listing_has_its_latency(self, volumes: int, pages: int, open_dummy: OpenDummy) -> None:
         watched = WaitingJournal()
 
         listed = open_dummy(volumes=volumes, list_latency_s=60.0).list_volumes(journal=watched)
@@ -60,14 +60,14 @@ class TestLatency:
         with pytest.raises(Cancelled):
             open_dummy(volumes=100, list_latency_s=60.0).list_volumes(journal=WaitingJournal(Cancelled()))
 
-    def test_a_change_takes_its_time_once_it_is_sent(self, open_dummy: OpenDummy) -> None:
+    def test_the_latency_of_a_change_follows_its_intent(self, open_dummy: OpenDummy) -> None:
         watched = WaitingJournal()
 
         open_dummy(latency_s=3.0).create_policy("team", journal=watched, rules=[])
 
         assert watched.waited == [(3.0, "create_policy")]
 
-    def test_so_do_a_look_up_and_a_reconciliation(self, open_dummy: OpenDummy) -> None:
+    def test_look_ups_and_reconciliations_have_the_latency(self, open_dummy: OpenDummy) -> None:
         backend, watched = open_dummy(latency_s=3.0), WaitingJournal()
 
         backend.get_policy("default", journal=watched)
@@ -82,7 +82,7 @@ class TestLatency:
             backend.create_policy("team", journal=WaitingJournal(LeaseLost()), rules=[])
         assert [policy.name for policy in backend.list_policies(journal=WaitingJournal())] == ["default"]
 
-    def test_one_who_may_not_goes_no_further(self, open_dummy: OpenDummy) -> None:
+    def test_a_worker_without_the_lease_records_no_intent(self, open_dummy: OpenDummy) -> None:
         class Stopped(InMemoryJournal):
             def checkpoint(self) -> None:
                 raise LeaseLost
@@ -94,19 +94,19 @@ class TestLatency:
 
 
 class TestState:
-    def test_is_where_it_is_configured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_in_the_configured_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path / "environment"))
         for name, options in (("one", {"state_dir": str(tmp_path / "option")}), ("two", {})):
             DummyStorage(DummyOptions(**options), name=name).check()
         assert (tmp_path / "option" / "one.sqlite3").exists()
         assert (tmp_path / "environment" / "two.sqlite3").exists()
 
-    def test_is_found_again(self, open_dummy: OpenDummy) -> None:
+    def test_is_read_after_reopening(self, open_dummy: OpenDummy) -> None:
         open_dummy().create_volume("home", journal=journal())
 
         assert [volume.name for volume in open_dummy(volumes=5).list_volumes(journal=journal())] == ["home"]
 
-    def test_is_one_for_all_processes(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_is_shared_by_all_processes(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         """Forty changes by four processes that start on a state that is not there yet."""
         context = multiprocessing.get_context("fork")
         workers = [context.Process(target=_make_policies, args=(tmp_path, number)) for number in range(4)]
@@ -121,7 +121,7 @@ class TestState:
         names = {policy.name for policy in backend.list_policies(journal=journal())}
         assert {f"p{number}-{turn}" for number in range(4) for turn in range(10)} <= names
 
-    def test_is_one_for_all_threads(self, open_dummy: OpenDummy) -> None:
+    def test_is_shared_by_all_threads(self, open_dummy: OpenDummy) -> None:
         backend = open_dummy()
         backend.create_policy("team", journal=journal(), rules=[])
         with ThreadPoolExecutor(8) as pool:
@@ -139,10 +139,10 @@ class TestState:
         assert worker.exitcode == 0
         assert backend.list_volumes(journal=journal()) == []
 
-    def test_survives_a_worker_that_is_killed_in_a_change(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_survives_a_worker_killed_during_a_change(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         backend = open_dummy()
         backend.check()
-        worker = multiprocessing.get_context("fork").Process(target=_die_in_a_change, args=(tmp_path,))
+        worker = multiprocessing.get_context("fork").Process(target=_exit_during_a_change, args=(tmp_path,))
         worker.start()
         worker.join()
 
@@ -153,7 +153,7 @@ class TestState:
         backend.create_volume("home", journal=journal())
 
     def test_a_seeding_that_is_killed_leaves_nothing_half_done(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
-        worker = multiprocessing.get_context("fork").Process(target=_die_in_seeding, args=(tmp_path,))
+        worker = multiprocessing.get_context("fork").Process(target=_exit_during_seeding, args=(tmp_path,))
         worker.start()
         worker.join()
 
@@ -199,7 +199,7 @@ class TestState:
             DummyStorage(DummyOptions(state_dir=str(tmp_path / "file")), name="dummy").check()
         assert str(tmp_path) not in str(refusal.value)
 
-    def test_is_waited_for_by_processes_and_not_by_threads_for_ever(self, open_dummy: OpenDummy) -> None:
+    def test_is_waited_for_with_a_time_limit(self, open_dummy: OpenDummy) -> None:
         database = open_dummy()._database
         with database.reading() as db:
             assert db.execute("PRAGMA busy_timeout").fetchone() == (15_000,)
@@ -228,11 +228,11 @@ class TestState:
         backend = open_dummy()
         with pytest.raises(InvalidRequest):
             backend.get_volume("\ud800", journal=journal())
-        assert backend.list_volumes(journal=journal()) == []  # The connection is of use still.
+        assert backend.list_volumes(journal=journal()) == []  # The connection is still usable.
         backend.close()
         backend.check()  # Opened anew.
 
-    def test_is_away_while_the_file_is_there(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_is_unavailable_while_the_away_file_exists(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         backend = open_dummy(away_file=str(tmp_path / "away"))
         (tmp_path / "away").touch()
         unsent = journal()
@@ -267,26 +267,26 @@ def _restrict_all(backend: DummyStorage) -> None:
         backend.restrict_volume(volume.name, journal=journal())
 
 
-def _die_in_a_change(folder: Path) -> None:
+def _exit_during_a_change(folder: Path) -> None:
     backend = DummyStorage(DummyOptions(state_dir=str(folder)), name="dummy")
     with backend._database.changing() as db:
         db.execute("INSERT INTO volumes VALUES ('half', 1, NULL, NULL, '{}')")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _die_in_seeding(folder: Path) -> None:
+def _exit_during_seeding(folder: Path) -> None:
     backend = DummyStorage(DummyOptions(volumes=20, state_dir=str(folder)), name="dummy")
     fill = backend._database._seed
 
-    def fill_and_die(db: sqlite3.Connection) -> None:
+    def fill_and_exit(db: sqlite3.Connection) -> None:
         fill(db)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    backend._database._seed = fill_and_die
+    backend._database._seed = fill_and_exit
     backend.check()
 
 
-def test_a_thread_that_ends_lets_go_of_its_connection(open_dummy: OpenDummy) -> None:
+def test_the_connection_of_a_thread_that_ends_is_closed(open_dummy: OpenDummy) -> None:
     backend = open_dummy()
     for _ in range(20):
         thread = threading.Thread(target=backend.check)

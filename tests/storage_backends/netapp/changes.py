@@ -66,7 +66,7 @@ WITHOUT_JOB = frozenset(
 
 
 def furnish(ontap: Simulator) -> None:
-    """Put there what the changes need."""
+    """Create the objects that the changes need."""
     world = ontap.world
     world.snapshot_limit = 3
     for name in ("home", "full"):
@@ -106,6 +106,6 @@ def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | Non
 
 
 def settled(backend: StorageBackend, name: str, journal: InMemoryJournal) -> Outcome:
-    """How another worker would settle it, an hour later."""
+    """How another worker would reconcile it, an hour later."""
     operation, arguments = CHANGES[name]
     return backend.reconcile(operation, arguments, journal.state(age_s=3600.0), journal=journal).outcome

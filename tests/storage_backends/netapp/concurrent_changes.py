@@ -1,4 +1,4 @@
-"""Others' changes at the worst moment: between two requests of one operation."""
+"""Changes of other clients between two requests of one operation."""
 
 from __future__ import annotations
 

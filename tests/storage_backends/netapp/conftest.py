@@ -1,4 +1,4 @@
-"""A simulated filer per test; where the published schema is at hand, every request of every test is held to it."""
+"""A simulated filer per test; where the published schema is installed, every request is validated against it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 @pytest.fixture(scope="session")
 def published_schema() -> PublishedSchema | None:
-    """What NetApp publishes of ONTAP 9.19.1; None where the file is not at hand."""
+    """What NetApp publishes of ONTAP 9.19.1; None where the file is missing."""
     beside = Path(__file__).parents[4] / "shared"
     path = Path(os.environ.get("SAPI_TEST_SHARED", beside)) / "ontap" / "openapi-9.19.1-subset.json"
     return PublishedSchema.read(path) if path.exists() else None
@@ -28,7 +28,7 @@ def published_schema() -> PublishedSchema | None:
 
 @pytest.fixture(autouse=True)
 def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look more often than one would at a real filer."""
+    """Poll more often than with a real filer."""
     monkeypatch.setattr(jobs, "FIRST_PAUSE_S", 0.005)
     monkeypatch.setattr(reconcile, "PAUSE_S", 0.05)
     monkeypatch.setattr(reconcile, "SHOWN_S", 0.2)
@@ -38,7 +38,7 @@ def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dialect() -> Dialect:
-    """How the simulated filer speaks."""
+    """How the simulated filer answers."""
     return Dialect()
 
 

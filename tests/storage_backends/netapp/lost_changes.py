@@ -10,14 +10,14 @@ from tests.ontap_simulator import Simulator
 
 
 class Stopping(InMemoryJournal):
-    """Is that of a worker that shuts down as soon as it waits."""
+    """The journal of a worker that shuts down as soon as it waits."""
 
     def wait(self, seconds: float) -> None:
         raise ShuttingDown
 
 
 class StoppingAtJob(InMemoryJournal):
-    """Is that of a worker that shuts down while the filer's job of a step runs."""
+    """The journal of a worker that shuts down while the filer's job of a step runs."""
 
     def __init__(self, step: str) -> None:
         super().__init__("0199-job")
@@ -32,7 +32,7 @@ class StoppingAtJob(InMemoryJournal):
 def reconciled(
     backend: StorageBackend, lost: InMemoryJournal, operation: str, arguments: dict[str, Any]
 ) -> ReconciledOutcome:
-    """What another worker finds an hour later."""
+    """The reconciliation by another worker an hour later."""
     again = InMemoryJournal(lost.job_id)
     return backend.reconcile(operation, arguments, lost.state(age_s=3600.0), journal=again)
 

@@ -1,4 +1,4 @@
-"""What an answer of the filer proves, by itself: refusals, lost connections, and words that nobody may see."""
+"""What an answer of the filer proves, by itself: refusals, lost connections, and texts that must stay secret."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tests.storage_backends.netapp.signed_in_drivers import open_backend
     ("status", "is_ontaps", "is_refusal"),
     [
         (400, True, True), (400, False, False), (404, False, False), (409, True, True), (499, True, True),
-        (408, True, False),  # Whoever gave up waiting knows nothing of the change.
+        (408, True, False),  # After a timeout nothing is known about the change.
         (500, True, False), (502, False, False), (504, False, False), (200, True, False),
         *((status, False, True) for status in (401, 403, 413, 414, 429, 431, 503)),
     ],
 )  # fmt: skip
-def test_what_proves_that_nothing_was_done(status: int, is_ontaps: bool, is_refusal: bool) -> None:
+def test_statuses_that_prove_that_nothing_was_done(status: int, is_ontaps: bool, is_refusal: bool) -> None:
     assert Answer(status, {"error": {"code": "4711"}} if is_ontaps else {}).is_refusal is is_refusal
 
 
@@ -53,7 +53,7 @@ def test_a_code_is_a_number(code: Any, number: int | None) -> None:
     assert Answer(400, {"error": "no"}).error is None
 
 
-def test_a_refusal_that_says_why_is_one_whatever_its_status(ontap: Simulator) -> None:
+def test_a_refusal_with_a_code_is_one_with_any_status(ontap: Simulator) -> None:
     furnish(ontap)
     backend = open_backend(ontap)
     ontap.fault(Kind.REFUSE, method="POST", status=500, code=917526)
@@ -74,7 +74,7 @@ def test_a_refusal_that_says_why_is_one_whatever_its_status(ontap: Simulator) ->
         (ConnectionResetError(), "its host cuts new connections"),
     ],
 )
-def test_why_nothing_was_sent(cause: Exception, reason: str) -> None:
+def test_reasons_why_nothing_was_sent(cause: Exception, reason: str) -> None:
     CALL.begin(1.0)
     failure = transport_failure(requests.ConnectionError(cause))
     assert (type(failure), str(failure)) == (NotSent, reason)
@@ -96,7 +96,7 @@ def test_a_request_whose_sending_broke_off_may_have_arrived() -> None:
     assert CALL.sent
 
 
-def test_a_session_speaks_to_its_filer_alone() -> None:
+def test_a_session_connects_to_its_filer_only() -> None:
     session = new_session("https://filer")
     assert not session.trust_env  # Neither proxies nor passwords from the surroundings.
     with pytest.raises(requests.exceptions.InvalidSchema):
@@ -131,13 +131,13 @@ def test_a_job_that_fails_without_a_code_keeps_its_message() -> None:
     assert (error.code, error.backend_error) == ("backend-error", BackendError("unknown", "No such luck."))
 
 
-def test_a_lock_of_the_filer_s_own_passes() -> None:
+def test_a_temporary_lock_of_the_filer_is_retryable() -> None:
     error = Translator(()).error(OntapError(1, "The volume is temporarily locked."))
     assert (error.code, error.retryable) == ("resource-busy", True)
 
 
 @pytest.mark.parametrize("code", [460770, 917536, 524511, 524597, 524819])
-def test_a_code_that_wraps_another_is_looked_into(code: int) -> None:
+def test_the_reason_inside_a_general_code_is_used(code: int) -> None:
     missing = OntapError(code, 'Cannot go back. Reason: Snapshot "s" does not exist.')
     assert Translator(()).error(missing).code == "no-such-snapshot"
     assert Translator(()).error(replace(missing, code=4711)).code == "backend-error"
@@ -146,7 +146,7 @@ def test_a_code_that_wraps_another_is_looked_into(code: int) -> None:
         assert Translator(()).error(reason).code == "backend-error"
 
 
-def test_what_the_filer_says_is_cut_to_a_length_and_keeps_names_of_fields() -> None:
+def test_messages_of_the_filer_are_truncated_and_keep_field_names() -> None:
     clean = Translator(()).clean
     assert clean("x" * 600) == "x" * 500
     assert clean("no space.snapshot.reserve_percent at a.b.example") == "no space.snapshot.reserve_percent at <host>"
@@ -172,8 +172,8 @@ def test_fields_are_refused_by_their_name_or_their_parent_s() -> None:
     assert refusal.refused_among(["space.used", "space.size", "name"]) == {"space.used"}
 
 
-class _Listening(LoginGuard):
-    """Notes what it would tell other processes."""
+class _RecordingGuard(LoginGuard):
+    """Records what it would share with other processes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,8 +189,8 @@ class _Listening(LoginGuard):
         self.shared.append(f"accepted {account}")
 
 
-def test_each_answer_decides_about_the_login(ontap: Simulator) -> None:
-    guard = _Listening()
+def test_each_response_is_reported_to_the_login_guard(ontap: Simulator) -> None:
+    guard = _RecordingGuard()
     backend = open_backend(ontap, login_guard=guard)
     account = f"127.0.0.1:{ontap.port}/storage-api"
     ontap.fault(Kind.DROP, method="GET", times=3)
@@ -209,7 +209,7 @@ def test_each_answer_decides_about_the_login(ontap: Simulator) -> None:
     assert guard.shared[1:] == [f"refused {account}"]
 
 
-def test_fields_that_are_configured_away_are_never_asked_for(ontap: Simulator) -> None:
+def test_excluded_fields_are_never_requested(ontap: Simulator) -> None:
     ontap.world.add_volume("home")
     backend = open_backend(ontap, fields="qos.policy.name, space.used ,")
     assert backend.list_volumes(journal=InMemoryJournal())[0].size_used is None

@@ -39,7 +39,7 @@ def backend(ontap: Simulator) -> StorageBackend:
         (Kind.DROP, {"method": "DELETE"}, OutcomeUnclear),
     ],
 )
-def test_what_cannot_be_completed_now_is_not_called_undone(
+def test_a_change_that_cannot_be_completed_now_is_not_reported_as_not_done(
     kind: Kind, what: dict[str, Any], error: type[StorageError], backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP, method="DELETE")
@@ -55,7 +55,7 @@ def test_what_cannot_be_completed_now_is_not_called_undone(
     assert reconciled(backend, lost, *CHANGES["break locks"]).outcome is Outcome.DONE
 
 
-def test_a_later_step_is_completed_whatever_others_do_since(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_later_step_is_completed_despite_changes_of_others(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="PATCH", after=1)
     _, error, lost = attempt(backend, "update in two steps")
     assert isinstance(error, OutcomeUnclear)
@@ -79,18 +79,18 @@ def test_a_clone_that_was_split_since_is_ours_once_a_later_step_was_sent(
     assert reconciled(backend, lost, *CHANGES["clone with its own"]).outcome is Outcome.DONE
 
 
-def test_what_was_asked_of_a_policy_that_is_gone_since_was_not_done(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_change_of_a_policy_deleted_since_was_not_done(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="POST")
     _, error, lost = attempt(backend, "add rule")
     assert isinstance(error, OutcomeUnclear)
     backend.delete_policy("team", journal=InMemoryJournal())
 
-    # It was there when it was asked for: the client gets no error about a wrong name.
+    # It existed when the change was submitted: the client gets no error about a wrong name.
     assert reconciled(backend, lost, *CHANGES["add rule"]) == ReconciledOutcome(Outcome.NOT_DONE)
 
 
 @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
-def test_what_a_job_that_succeeded_has_made_is_ours_whatever_it_looks_like_since(
+def test_the_object_of_a_successful_job_is_ours_despite_later_changes(
     change: str, backend: StorageBackend, ontap: Simulator
 ) -> None:
     lost, (operation, arguments) = Stopping(), CHANGES[change]
@@ -179,7 +179,7 @@ def test_a_rule_that_is_gone_in_part_is_removed_whole(backend: StorageBackend, o
     lost = InMemoryJournal()
     with pytest.raises(OutcomeUnclear):
         backend.ensure_policy_rule_absent("parts", "a", journal=lost)
-    # One of three: somebody else may as well have removed it.
+    # One of three: another client may have removed it.
     arguments = {"policy": "parts", "rule": "a"}
     assert reconciled(backend, lost, "ensure_policy_rule_absent", arguments).outcome is Outcome.NOT_DONE
     policy["rules"].pop(1)
@@ -196,7 +196,7 @@ class _Prompt(InMemoryJournal):
         assert seconds < 0.05, "it waits though the outcome is known"
 
 
-def test_what_is_done_is_told_at_once(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_completed_change_is_reported_at_once(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP_AFTER, method="POST")
     _, error, lost = attempt(backend, "make policy")
     assert isinstance(error, OutcomeUnclear)
@@ -204,9 +204,7 @@ def test_what_is_done_is_told_at_once(backend: StorageBackend, ontap: Simulator)
     assert backend.reconcile(*CHANGES["make policy"], lost.state(), journal=_Prompt()).outcome is Outcome.DONE
 
 
-def test_a_change_whose_job_succeeded_is_done_whatever_others_do_since(
-    backend: StorageBackend, ontap: Simulator
-) -> None:
+def test_a_change_whose_job_succeeded_is_done_despite_later_changes(backend: StorageBackend, ontap: Simulator) -> None:
     lost, (operation, arguments) = Stopping(), CHANGES["update"]
     with pytest.raises(ShuttingDown):
         getattr(backend, operation)(**arguments, journal=lost)

@@ -26,7 +26,7 @@ class _OnSimulator(Conformance):
     @pytest.fixture
     def backend(self, ontap: Simulator) -> StorageBackend:
         ontap.world.snapshot_limit = 3
-        # What happens to be called the same in another vserver must never be seen or touched.
+        # Objects of the same name in another vserver must never be read or changed.
         foreign = ontap.world.add_volume("home", svm="vs2", nas={"path": "/users/home"})
         ontap.world.add_snapshot(foreign, "before")
         ontap.world.add_policy("vs2", "team", [["a"]])

@@ -37,7 +37,7 @@ def test_a_change_is_made_once(change: str, ontap: Simulator) -> None:
 
 @pytest.mark.parametrize("fault", [Kind.DROP, Kind.TRUNCATE])
 @pytest.mark.parametrize("change", ["create", "roll back", "remove rule"])
-def test_an_answer_that_never_comes_is_found_out(change: str, fault: Kind, ontap: Simulator) -> None:
+def test_a_lost_answer_is_reconciled(change: str, fault: Kind, ontap: Simulator) -> None:
     furnish(ontap)
     ontap.fault(fault, method="POST|PATCH|DELETE")
     backend = open_backend(ontap, timeout_s=0.4)
@@ -50,7 +50,7 @@ def test_an_answer_that_never_comes_is_found_out(change: str, fault: Kind, ontap
     assert sent_twice(ontap) == []
 
 
-def test_everything_is_read(ontap: Simulator) -> None:
+def test_every_kind_of_object_is_read(ontap: Simulator) -> None:
     furnish(ontap)
     for number in range(5):
         ontap.world.add_volume(f"v{number}", aggregate="aggr2_n2", nas={"path": f"/v{number}"})

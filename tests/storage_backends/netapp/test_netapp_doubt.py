@@ -1,4 +1,4 @@
-"""Answers that do not tell what they seem to tell: empty ones, vague ones, and what a filer does not keep."""
+"""Answers that prove less than they seem to: empty ones, vague ones, and settings that a filer does not store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_answer_that_is_no_listing_is_not_taken_for_an_empty_one(
 
 
 @pytest.mark.parametrize("takes_effect", [True, False])
-def test_a_filer_that_lost_track_of_its_own_change_is_looked_at(
+def test_a_status_that_the_filer_cannot_determine_is_reconciled(
     takes_effect: bool, backend: StorageBackend, ontap: Simulator
 ) -> None:
     """ONTAP has codes that say "cannot determine the status": they are no refusals."""
@@ -80,7 +80,7 @@ class _WaitingJournal(InMemoryJournal):
         self.waited_s += seconds
 
 
-def test_a_filer_that_asks_to_be_left_alone_is_left_alone(backend: StorageBackend, ontap: Simulator) -> None:
+def test_retry_after_of_the_filer_is_respected(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.REFUSE, method="PATCH", status=429, code=262160, headers={"Retry-After": "5"})
     assert isinstance(attempt(backend, "update")[1], BackendUnavailable)
     other = _WaitingJournal()
@@ -124,7 +124,7 @@ def test_a_volume_on_a_filer_that_keeps_no_comments_is_not_called_somebody_elses
 
 
 def test_nothing_is_purged_for_a_name_that_is_taken(backend: StorageBackend, ontap: Simulator) -> None:
-    """A filer that checks its limit before the name says "too many", though room would not help."""
+    """A filer that checks its limit before the name says "too many", though a free place would not help."""
     full = next(volume for volume in ontap.world.volumes.values() if volume["name"] == "full")
     ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
     before = list(ontap.world.snapshots[full["uuid"]])
@@ -136,8 +136,8 @@ def test_nothing_is_purged_for_a_name_that_is_taken(backend: StorageBackend, ont
     assert [seen.method for seen in ontap.changes_sent()] == ["POST"]
 
 
-class _ImpatientJournal(InMemoryJournal):
-    """Does not wait for what is not ours."""
+class _ShortTimeJournal(InMemoryJournal):
+    """Does not wait for jobs that are not ours."""
 
     waited_s = 0.0
 
@@ -148,7 +148,7 @@ class _ImpatientJournal(InMemoryJournal):
 
 
 class TestJobsOfOthers:
-    """What others start on the filer is not taken for ours."""
+    """Jobs that others start on the filer are not taken for ours."""
 
     @pytest.fixture
     def lost(self, backend: StorageBackend, ontap: Simulator) -> InMemoryJournal:
@@ -161,17 +161,17 @@ class TestJobsOfOthers:
 
     def settlement(self, backend: StorageBackend, lost: InMemoryJournal) -> ReconciledOutcome:
         arguments = {"volume": "home", "from_snapshot": "two"}
-        again = _ImpatientJournal(lost.job_id)
+        again = _ShortTimeJournal(lost.job_id)
         return backend.reconcile("roll_back_volume", arguments, lost.state(age_s=3600.0), journal=again)
 
     def start(self, ontap: Simulator, lost: InMemoryJournal, *, svm: str, seconds: float = 0.0) -> None:
-        """Somebody starts a change of the same description."""
+        """Another client starts a change of the same description."""
         with ontap.world.lock:
             ontap.world.job_seconds = seconds
             ontap.world.start(lost.facts["url"], svm, lambda: None)
 
     @pytest.mark.parametrize(("jobs", "expected"), [(0, Outcome.UNKNOWN), (1, Outcome.DONE), (2, Outcome.UNKNOWN)])
-    def test_only_one_can_be_ours(
+    def test_a_single_job_is_taken_for_ours_and_several_are_not(
         self, jobs: int, expected: Outcome, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator
     ) -> None:
         for _ in range(jobs):
@@ -179,7 +179,7 @@ class TestJobsOfOthers:
 
         assert self.settlement(backend, lost).outcome is expected
 
-    def test_none_that_was_there_before_is(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_job_from_before_the_request_is_not_ours(self, backend: StorageBackend, ontap: Simulator) -> None:
         backend.update_volume("home", journal=InMemoryJournal(), comment="mine")
         ontap.fault(Kind.DROP, method="PATCH")
         lost = InMemoryJournal()
@@ -188,7 +188,7 @@ class TestJobsOfOthers:
 
         assert self.settlement(backend, lost).outcome is Outcome.UNKNOWN
 
-    def test_one_that_failed_tells_that_it_was_not_made(
+    def test_a_failed_job_proves_that_the_change_was_not_made(
         self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator
     ) -> None:
         def refused() -> None:
@@ -202,7 +202,7 @@ class TestJobsOfOthers:
         assert settlement.outcome is Outcome.NOT_DONE
         assert str(settlement.error) == "Newer snapshots are in use and stand in the way."
 
-    def test_none_of_another_vserver_is(self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator) -> None:
+    def test_jobs_of_other_vservers(self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator) -> None:
         self.start(ontap, lost, svm="vs2")
         self.start(ontap, lost, svm="vs2", seconds=3600.0)
 

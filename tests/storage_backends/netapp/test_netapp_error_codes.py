@@ -27,12 +27,12 @@ def _line(code: int, published: str) -> str:
     return " | ".join((str(code), problem, error.detail, published))
 
 
-def test_each_code_means_what_netapp_says_of_it() -> None:
+def test_codes_have_the_meaning_documented_by_netapp() -> None:
     published = {int(line.split(" | ")[0]): line.split(" | ", 3)[3] for line in _LINES}
     assert [_line(code, published.get(code, "?")) for code in sorted(MEANINGS)] == _LINES
 
 
-def test_the_texts_beside_the_codes_are_netapp_s() -> None:
+def test_texts_of_codes_are_those_of_netapp() -> None:
     beside = Path(__file__).parents[4] / "shared"
     path = Path(os.environ.get("SAPI_TEST_SHARED", beside)) / "ontap" / "error-codes-9.19.1.json"
     if not path.exists():

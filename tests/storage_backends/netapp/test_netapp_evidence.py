@@ -40,7 +40,7 @@ def backend(ontap: Simulator) -> StorageBackend:
         ("make policy", Kind.DROP, Outcome.NOT_DONE),
     ],
 )
-def test_what_is_not_there_may_come_where_jobs_cannot_be_listed(
+def test_without_a_job_list_a_missing_object_leaves_the_change_in_doubt(
     change: str, fault: Kind, outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     """ONTAP makes changes of volumes and snapshots by jobs, which may take minutes; those of policies at once."""
@@ -54,7 +54,7 @@ def test_what_is_not_there_may_come_where_jobs_cannot_be_listed(
 
 
 @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
-def test_what_a_job_has_made_may_show_after_its_end(
+def test_the_object_of_a_job_may_appear_after_its_end(
     change: str, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile, "SHOWN_S", 5.0)
@@ -67,7 +67,7 @@ def test_what_a_job_has_made_may_show_after_its_end(
 
 
 def test_a_roll_back_was_not_made_where_a_later_snapshot_is_there(backend: StorageBackend, ontap: Simulator) -> None:
-    """The only new job of the volume is somebody else's, since the request never arrived."""
+    """The only new job of the volume is another client's, since the request never arrived."""
     ontap.fault(Kind.DROP, method="PATCH")
     _, _, lost = attempt(backend, "roll back")
     with ontap.world.lock:
@@ -92,7 +92,7 @@ def test_a_later_snapshot_that_somebody_else_deletes_is_no_proof_of_a_roll_back(
     ("change", "error"),
     [("update", NoSuchVolume), ("make snapshot", NoSuchVolume), ("delete snapshot", NoSuchSnapshot)],
 )
-def test_what_a_job_does_not_have_is_named(
+def test_a_failed_job_names_the_missing_object(
     change: str, error: type[StorageError], backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.JOB_FAILS, method="POST|PATCH|DELETE", code=4)
@@ -106,7 +106,7 @@ def test_what_a_job_does_not_have_is_named(
 
 
 def test_no_second_snapshot_is_purged_for_one(backend: StorageBackend, ontap: Simulator) -> None:
-    """Somebody else has used the room that the first one left."""
+    """Another client has used the place that the first one left."""
     for _ in range(2):
         ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
     lost = StoppingAtJob("create-after-purge")
@@ -145,7 +145,7 @@ def test_a_job_that_failed_after_a_cancellation_without_an_answer_was_cancelled(
 def test_a_later_step_that_failed_leaves_the_change_made_in_part(
     change: str, step: str, patches_before: int, backend: StorageBackend, ontap: Simulator
 ) -> None:
-    """So it is not offered to be done again, as one that was refused as a whole."""
+    """So it is not retryable, unlike a change that was refused as a whole."""
     ontap.fault(Kind.JOB_FAILS, method="PATCH", after=patches_before, code=13107406)
     operation, arguments = CHANGES[change]
     lost = StoppingAtJob(step)
@@ -176,7 +176,7 @@ def test_a_later_step_that_was_not_made_leaves_the_change_made_in_part(
 
 
 @pytest.mark.parametrize("meanwhile", ["a snapshot of that name", "no volume"])
-def test_what_was_purged_is_said_whatever_stands_in_the_way_now(
+def test_a_purged_snapshot_is_reported_also_when_the_creation_fails(
     meanwhile: str, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.REFUSE, method="POST", status=409, code=525062)
@@ -229,7 +229,7 @@ def test_a_lost_change_goes_on_with_no_other_volume(backend: StorageBackend, ont
 
 
 class _StoppingAfter(InMemoryJournal):
-    """Is that of a worker that shuts down after it has waited so often."""
+    """The journal of a worker that shuts down after it has waited so often."""
 
     def __init__(self, waits: int) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class _StoppingAfter(InMemoryJournal):
             raise ShuttingDown
 
 
-def test_the_end_of_another_job_is_not_that_of_ours(backend: StorageBackend, ontap: Simulator) -> None:
+def test_the_result_of_another_job_is_not_that_of_ours(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.world.job_seconds = 60
     another = Reply(200, {"uuid": "another", "state": "success"})
     after_each(ontap, lambda request, _: another if request.path.startswith("/cluster/jobs/") else None)

@@ -1,4 +1,4 @@
-"""Three writers of one policy at a time, and odd answers about its rules."""
+"""Three writers of one policy at a time, and malformed answers about its rules."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def policy(ontap: Simulator) -> dict[str, Any]:
     return ontap.world.add_policy("vs1", "team", [["a"], ["b"], ["c"]])
 
 
-class _Direct:
+class _DirectWriter:
     """An administrator who works on the filer itself, bypassing the service."""
 
     def __init__(self, ontap: Simulator, number: int) -> None:
@@ -49,7 +49,7 @@ class _Direct:
         assert requests.delete(self._url, params=query, auth=self._auth, timeout=10).status_code == 200
 
 
-class _ByDriver:
+class _DriverWriter:
     """One who changes the policy through the service's driver."""
 
     def __init__(self, ontap: Simulator) -> None:
@@ -67,9 +67,9 @@ TURNS = 100
 
 
 class _Writer(threading.Thread):
-    """Puts and removes rules of its own, and remembers which are there."""
+    """Adds and removes rules of its own, and records which exist."""
 
-    def __init__(self, name: str, hand: _Direct | _ByDriver) -> None:
+    def __init__(self, name: str, hand: _DirectWriter | _DriverWriter) -> None:
         super().__init__()
         self._prefix, self._hand = name, hand
         self.present: set[str] = set()
@@ -89,14 +89,14 @@ class _Writer(threading.Thread):
             self.failure = failure
 
 
-def test_three_writers_lose_none_of_each_others_rules(ontap: Simulator) -> None:
+def test_concurrent_writers_keep_the_rules_of_each_other(ontap: Simulator) -> None:
     """Two through the driver, one on the filer itself, on one policy: each finds its own as it left it."""
     policy = ontap.world.add_policy("vs1", "shared", [["admin", "admin-2", "s0"], ["untouched"]])
-    direct = _Direct(ontap, policy["id"])
-    writers = [_Writer("one", _ByDriver(ontap)), _Writer("two", _ByDriver(ontap)), _Writer("direct", direct)]
+    direct = _DirectWriter(ontap, policy["id"])
+    writers = [_Writer("one", _DriverWriter(ontap)), _Writer("two", _DriverWriter(ontap)), _Writer("direct", direct)]
     for writer in writers:
         writer.start()
-    _ByDriver(ontap).remove("s0")
+    _DriverWriter(ontap).remove("s0")
     for writer in writers:
         writer.join()
 
@@ -114,7 +114,7 @@ def test_three_writers_lose_none_of_each_others_rules(ontap: Simulator) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, 4), (405, 3), (400, 262179), (403, 6)])
-def test_a_filer_that_refuses_every_removal_is_not_asked_for_ever(
+def test_a_removal_that_is_always_refused_ends(
     status: int, code: int, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
 ) -> None:
     ontap.fault(Kind.REFUSE, method="DELETE|PATCH", times=99, status=status, code=code)
@@ -135,7 +135,7 @@ def test_a_filer_that_refuses_every_removal_is_not_asked_for_ever(
         (200, {"num_records": 0}),
     ],
 )
-def test_a_removal_that_hit_nothing_is_tried_in_another_way(
+def test_a_removal_without_effect_is_tried_in_another_way(
     status: int, body: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
 ) -> None:
     handle = ontap.handle
@@ -213,7 +213,7 @@ def test_one_policy_alone_is_looked_up(ontap: Simulator, backend: StorageBackend
     assert ("name", "team") in look_up.query
 
 
-def test_a_policy_without_a_number_is_listed_with_the_rules_at_hand(
+def test_a_policy_without_an_id_is_listed_with_the_rules_of_its_record(
     ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
 ) -> None:
     def numberless(request: Request, reply: Reply) -> None:
@@ -246,7 +246,7 @@ def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator, back
 
 
 def test_a_policy_that_is_deleted_while_all_are_listed_is_left_out(ontap: Simulator) -> None:
-    """Only some of its rules are listed, and when the rest is asked for it is gone."""
+    """Only some of its rules are listed, and it is deleted before the rest is read."""
     ontap.world.add_policy("vs1", "big", [[f"h{number}"] for number in range(SHOWN_RULES + 1)])
     ontap.world.add_policy("vs1", "team", [["a"]])
     ontap.fault(Kind.REFUSE, method="GET", path="/protocols/nfs/export-policies/.*/rules", status=404, code=4)

@@ -25,11 +25,11 @@ def policy(ontap: Simulator) -> dict[str, Any]:
 
 
 class TestOthersChangeIt:
-    """Nobody else's rule is touched, wherever it stands."""
+    """No rule of another client is changed, whatever its index."""
 
     @pytest.fixture
     def moving(self, ontap: Simulator, policy: dict[str, Any]) -> list[str]:
-        """Somebody puts a rule first between our look and our change."""
+        """Another client inserts a rule between our read and our change."""
         put: list[str] = []
         handle = ontap.handle
 
@@ -46,7 +46,7 @@ class TestOthersChangeIt:
         "supported", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
     )
     @pytest.mark.parametrize("client", ["a", "b", "c"])
-    def test_a_rule_that_moved_is_found_again(
+    def test_a_rule_that_moved_is_removed(
         self,
         client: str,
         supported: set[str],
@@ -66,7 +66,7 @@ class TestOthersChangeIt:
     @pytest.mark.parametrize(
         "supported", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
     )
-    def test_a_client_of_a_rule_that_moved(
+    def test_a_client_of_a_rule_that_moved_is_removed(
         self, supported: set[str], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
     ) -> None:
         ontap.world.rule_requests = frozenset(supported)
@@ -92,7 +92,7 @@ class TestOthersChangeIt:
 
         assert clients(policy) == [["a", "theirs"]]
 
-    def test_a_filer_without_such_requests_is_asked_by_index_and_looked_at(
+    def test_without_requests_by_client_rules_are_removed_by_index_and_checked(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         ontap.world.rule_requests = frozenset()
@@ -101,7 +101,7 @@ class TestOthersChangeIt:
         assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b", "c", "d")
         assert clients(policy) == [["b"], ["c"], ["d"]]
 
-    def test_what_it_hit_there_by_accident_is_told(
+    def test_a_rule_removed_by_accident_is_reported(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         ontap.world.rule_requests = frozenset()
@@ -186,7 +186,7 @@ class TestOthersChangeIt:
         assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("a", "b", "c", "h")
         assert stale
 
-    def test_a_rule_of_somebody_faster_that_cannot_be_read_is_looked_for_again(
+    def test_a_rule_made_by_another_client_meanwhile_is_read_again(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         def faster(request: Request) -> None:
@@ -228,7 +228,7 @@ class TestOthersChangeIt:
         assert backend.create_policy("new", rules=["a"], journal=journal()).rules == ("a",)
         assert stale
 
-    def test_a_policy_that_is_lost_with_its_vserver_is_not_told_as_missing(
+    def test_a_policy_that_is_lost_with_its_vserver_is_not_reported_as_missing(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         def lost(request: Request) -> None:
@@ -273,7 +273,7 @@ class TestOthersChangeIt:
         assert reconciled(backend, lost, "ensure_policy_rule_absent", arguments).outcome is outcome
         assert any("h" in rule for rule in clients(policy)) is (outcome is Outcome.NOT_DONE)
 
-    def test_a_removal_that_was_cut_in_half_is_completed(
+    def test_a_partial_removal_is_completed(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         policy["rules"] = [full_rule(1, ["h"]), full_rule(2, ["H", "x"]), full_rule(3, ["h", "y"])]

@@ -50,7 +50,7 @@ class TestAccess:
             {"protocols": ["any"], "rw_rule": ["never"]},
         ],
     )
-    def test_a_rule_that_gives_less_is_named_and_left(
+    def test_a_rule_with_fewer_rights_is_reported_and_kept(
         self, rights: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         policy["rules"].append(full_rule(5, ["h"], **rights))
@@ -66,7 +66,7 @@ class TestAccess:
         [("10.0.0.0/8", "10.1.2.3"), ("0.0.0.0/0", "h"), ("::/0", "h"), (".example.org", "h.example.org"),
          ("::/0", "2001:db8::1"), ("10.0.0.0/255.0.0.0", "10.1.0.0/16")],
     )  # fmt: skip
-    def test_an_earlier_rule_that_shadows_it_is_named(
+    def test_an_earlier_rule_that_shadows_it_is_reported(
         self, wide: str, narrow: str, ontap: Simulator, backend: StorageBackend
     ) -> None:
         team = ontap.world.add_policy("vs1", "team", [])
@@ -74,13 +74,13 @@ class TestAccess:
         with pytest.raises(ResourceBusy, match="Rule 1 "):
             backend.ensure_policy_rule_present("team", narrow, journal=journal())
         team["rules"][0]["protocols"] = []  # As if for all of them.
-        team["rules"].append(full_rule(3, [narrow]))  # It is there, and never reached.
+        team["rules"].append(full_rule(3, [narrow]))  # It exists, and is never reached.
         with pytest.raises(ResourceBusy, match="Rule 1 "):
             backend.ensure_policy_rule_present("team", narrow, journal=journal())
         assert ontap.changes_sent() == []
 
     @pytest.mark.parametrize("other", [["cifs"], ["cifs", "flexcache"]])
-    def test_a_rule_of_another_protocol_is_in_nobodys_way(
+    def test_a_rule_of_another_protocol_does_not_shadow(
         self, other: list[str], ontap: Simulator, backend: StorageBackend
     ) -> None:
         team = ontap.world.add_policy("vs1", "team", [])
@@ -105,7 +105,7 @@ class TestAccess:
         assert [rule["protocols"] for rule in team["rules"]] == [other, ["nfs"]]
         assert reconciled(backend, lost, "ensure_policy_rule_present", arguments).outcome is Outcome.DONE
 
-    def test_one_that_lets_no_other_rule_be_added_is_named(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_rule_that_prevents_others_is_reported(self, ontap: Simulator, backend: StorageBackend) -> None:
         team = ontap.world.add_policy("vs1", "team", [])
         team["rules"] = [full_rule(4, ["h"], protocols=["cifs"])]
         ontap.fault(Kind.REFUSE, method="POST", status=409, code=1704070)
@@ -135,7 +135,7 @@ class TestAccess:
         assert ontap.changes_sent() == []
 
     def test_a_wider_rule_that_gives_as_much_is_not_the_rule(self, ontap: Simulator, backend: StorageBackend) -> None:
-        """It may go; what was asked for stays."""
+        """It may be removed; the requested rule stays."""
         team = ontap.world.add_policy("vs1", "team", [["10.0.0.0/8"]])
 
         after = backend.ensure_policy_rule_present("team", "10.1.2.3", journal=journal())
@@ -143,7 +143,7 @@ class TestAccess:
         assert after.rules == ("10.0.0.0/8", "10.1.2.3")
         assert team["rules"][1] == full_rule(2, ["10.1.2.3"])
 
-    def test_a_rule_that_denies_and_comes_meanwhile_is_told(
+    def test_a_denying_rule_added_meanwhile_is_reported(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         handle = ontap.handle
@@ -190,7 +190,7 @@ class TestSpellings:
     @pytest.mark.parametrize(
         ("there", "spelling"), [("2001:0DB8::1", "2001:db8::1"), ("H1.example.org", "h1.EXAMPLE.org")]
     )
-    def test_locks_too(self, there: str, spelling: str, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_lock_hosts_too(self, there: str, spelling: str, ontap: Simulator, backend: StorageBackend) -> None:
         home = ontap.world.add_volume("home")
         ontap.world.add_lock(home, there)
         ontap.world.add_lock(home, "192.0.2.9")
@@ -202,6 +202,6 @@ class TestSpellings:
         assert [lock["client_address"] for lock in ontap.world.locks.values()] == ["192.0.2.9"]
 
 
-def test_a_client_counts_in_each_of_its_spellings() -> None:
+def test_a_client_is_matched_in_each_of_its_spellings() -> None:
     rules = rules_of([full_rule(1, ["A", "a", "b"]), full_rule(2, ["b"]), full_rule(3, ["a"])], "team")
     assert [holders(rules, client) for client in ("a", "b", "c")] == [3, 2, 0]

@@ -1,4 +1,4 @@
-"""Whatever goes wrong: no change takes effect twice, and what is reported is true. The filer's own log is the judge."""
+"""Whatever goes wrong: no change takes effect twice, and reports are true. The filer's own log is the reference."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def backend(ontap: Simulator) -> StorageBackend:
     return open_backend(ontap, timeout_s=0.4)
 
 
-#: Whether a change was made is found out in a way of its own for each; what else may happen to it is the same for all.
+#: Each kind is reconciled in its own way; what else may happen to it is the same for all.
 FOR_EACH_CHANGE = ("cut before", "cut after")
 #: One of each way in which the filer carries changes out: with a job, without, in several steps, by the command line.
 REPRESENTATIVE = ("update", "add rule", "purge", "caching")
@@ -111,7 +111,7 @@ def test_a_fault_in_the_first_step(fault: str, change: str, backend: StorageBack
 
 @pytest.mark.parametrize(("fault", "change", "step"), later_steps())
 def test_a_fault_in_a_later_step(fault: str, change: str, step: int, backend: StorageBackend, ontap: Simulator) -> None:
-    """What was begun is finished, or reported as it is: never tried again as a whole."""
+    """A change that was begun is completed, or reported as it is: never repeated as a whole."""
     case = CASES[fault]
     ontap.fault(case.kind, method=CHANGING, after=step, **case.what)
 
@@ -140,7 +140,7 @@ def test_a_job_that_fails_late_ends_with_its_own_code(change: str, backend: Stor
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name not in WITHOUT_JOB | {"purge"}])
-def test_a_job_that_the_filer_forgot_is_settled_by_looking(
+def test_a_job_that_the_filer_forgot_is_reconciled_by_its_object(
     change: str, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.JOB_VANISHES, method="POST|PATCH|DELETE")
@@ -176,13 +176,13 @@ def test_a_filer_that_is_away_while_its_job_is_followed(kind: Kind, backend: Sto
 
 
 @pytest.mark.parametrize("kind", [Kind.DROP, Kind.TRUNCATE, Kind.REFUSE])
-def test_a_question_is_asked_again(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_read_is_repeated(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(kind, method="GET", times=2, headers={"Retry-After": "0"})
 
     assert len(backend.list_volumes(journal=InMemoryJournal())) == 2
 
 
-def test_a_question_is_not_asked_for_ever(backend: StorageBackend, ontap: Simulator) -> None:
+def test_repetitions_of_a_read_are_limited(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="GET", times=99)
 
     with pytest.raises(BackendUnavailable) as refusal:
@@ -193,7 +193,7 @@ def test_a_question_is_not_asked_for_ever(backend: StorageBackend, ontap: Simula
 
 
 @pytest.mark.parametrize("kind", [Kind.HANG, Kind.TRICKLE])
-def test_no_question_hangs(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
+def test_every_read_has_a_time_limit(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(kind, method="GET", times=9)
 
     with pytest.raises(BackendTimeout):
@@ -201,16 +201,16 @@ def test_no_question_hangs(kind: Kind, backend: StorageBackend, ontap: Simulator
 
 
 def test_no_call_lasts_longer_than_its_job_may(ontap: Simulator) -> None:
-    class Hasty(InMemoryJournal):
+    class ShortTimeJournal(InMemoryJournal):
         seconds_left = 0.2
 
     furnish(ontap)
     ontap.fault(Kind.HANG, method="GET", seconds=1.0)
     with pytest.raises(BackendTimeout):
-        open_backend(ontap, timeout_s=30.0).list_volumes(journal=Hasty())
+        open_backend(ontap, timeout_s=30.0).list_volumes(journal=ShortTimeJournal())
 
 
-def test_a_filer_that_is_not_there(ontap: Simulator, backend: StorageBackend) -> None:
+def test_an_unreachable_filer_is_reported(ontap: Simulator, backend: StorageBackend) -> None:
     ontap.close()
     journal = InMemoryJournal()
 

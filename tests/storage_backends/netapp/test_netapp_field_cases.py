@@ -1,4 +1,4 @@
-"""Codes, odd records and older releases, as real filers answer."""
+"""Codes, malformed records and older releases, as real filers answer."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ class TestCodes:
         assert isinstance(error, OutcomeUnclear) == (status == 500)
 
     @pytest.mark.parametrize("code", [1638480, 9437886, 917533, 917775, 524479, 1638543, 1638555, 524481])
-    def test_what_waiting_does_not_cure_is_not_retryable(
-        self, code: int, furnished: StorageBackend, ontap: Simulator
-    ) -> None:
+    def test_permanent_errors_are_not_retryable(self, code: int, furnished: StorageBackend, ontap: Simulator) -> None:
         ontap.fault(Kind.JOB_FAILS, method="PATCH", code=code)
 
         _, error, _ = attempt(furnished, "roll back")
@@ -51,7 +49,7 @@ class TestCodes:
         assert isinstance(error, ResourceBusy)
         assert (error.retryable, error.transient) == (False, False)
 
-    def test_what_it_may_cure_is(self, furnished: StorageBackend, ontap: Simulator) -> None:
+    def test_temporary_errors_are_retryable(self, furnished: StorageBackend, ontap: Simulator) -> None:
         ontap.fault(Kind.JOB_FAILS, method="PATCH", code=13107406)
         _, error, _ = attempt(furnished, "update")
         assert isinstance(error, ResourceBusy)
@@ -65,7 +63,7 @@ class TestCodes:
             (429, "backend-unavailable", "too busy"), (503, "backend-unavailable", "too busy"),
         ],
     )  # fmt: skip
-    def test_what_a_status_alone_means(self, status: int, code: str, words: str) -> None:
+    def test_statuses_without_a_code(self, status: int, code: str, words: str) -> None:
         error = Translator(()).error(None, status=status)
         assert (error.code, error.backend_error) == (code, BackendError(str(status), f"HTTP status {status}"))
         assert words in error.detail
@@ -85,14 +83,14 @@ ODD_RECORDS: dict[str, dict[str, Any]] = {
 }
 
 
-class TestOddRecords:
+class TestMalformedRecords:
     """One of them never hides the others."""
 
     @pytest.fixture(autouse=True)
     def _nothing_reported_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(malformed_records, "_reported", set())
 
-    def test_no_more_than_some_are_logged(
+    def test_the_number_of_logged_records_is_limited(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(malformed_records, "_MAX_REPORTED", 2)
@@ -101,7 +99,7 @@ class TestOddRecords:
         assert [record.args for record in caplog.records] == [("volume", name, "it has odd values") for name in "ab"]
 
     @pytest.mark.parametrize("oddity", ODD_RECORDS)
-    def test_an_odd_volume_has_nulls(
+    def test_a_malformed_volume_has_nulls(
         self, oddity: str, ontap: Simulator, backend: StorageBackend, caplog: pytest.LogCaptureFixture
     ) -> None:
         for number in range(4):
@@ -138,7 +136,7 @@ class TestOddRecords:
 
         assert [volume.name for volume in backend.list_volumes(journal=journal())] == ["v1", "v2"]
 
-    def test_odd_snapshots_locks_and_policies(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_malformed_snapshots_locks_and_policies(self, ontap: Simulator, backend: StorageBackend) -> None:
         home = ontap.world.add_volume("home")
         ontap.world.add_snapshot(home, "odd", reclaimable_space="12", create_time=None)
         ontap.world.add_snapshot(home, "good")
@@ -173,7 +171,7 @@ class TestReleases:
         ],
         ids=lambda names: " ".join(sorted(names)),
     )
-    def test_a_field_it_does_not_know_reads_as_null(
+    def test_an_unknown_field_reads_as_null(
         self, unknown: set[str], is_vague: bool, ontap: Simulator, caplog: pytest.LogCaptureFixture
     ) -> None:
         furnish(ontap)
@@ -209,7 +207,7 @@ class TestReleases:
         ontap.world.unknown_fields = frozenset()
         assert furnished.check() == ()
 
-    def test_a_refused_question_is_never_the_users_fault(self, furnished: StorageBackend, ontap: Simulator) -> None:
+    def test_a_refused_read_is_never_an_error_of_the_user(self, furnished: StorageBackend, ontap: Simulator) -> None:
         for code in (262197, 262179):
             ontap.fault(Kind.REFUSE, path="/storage/volumes", times=9, status=400, code=code, message="What?")
             with pytest.raises(StorageError) as refusal:
@@ -259,6 +257,6 @@ class TestReleases:
         for _ in range(2):
             assert backend.check() == ()
             assert [volume.filer_address for volume in backend.list_volumes(journal=journal())] == [None]
-        # It is not asked again and again.
+        # The request is not repeated.
         paths = [seen.path for seen in ontap.requests]
         assert (paths.count("/cluster"), paths.count("/storage/aggregates")) == (1, 1)

@@ -32,7 +32,7 @@ from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 class TestMadeButNotSeen:
-    """What was made may take a while to show."""
+    """A new object may take a while to be visible."""
 
     @pytest.fixture
     def slow(self, furnished: StorageBackend, ontap: Simulator) -> StorageBackend:
@@ -40,7 +40,7 @@ class TestMadeButNotSeen:
         return furnished
 
     @pytest.mark.parametrize("change", ["create", "create in three steps", "clone", "make snapshot", "purge"])
-    def test_it_is_waited_for(self, change: str, slow: StorageBackend, ontap: Simulator) -> None:
+    def test_a_new_object_is_waited_for(self, change: str, slow: StorageBackend, ontap: Simulator) -> None:
         value, error, _ = attempt(slow, change)
 
         assert error is None
@@ -48,11 +48,11 @@ class TestMadeButNotSeen:
         assert sent_twice(ontap) == [] or change == "purge"
 
     @pytest.mark.parametrize("change", ["create", "make snapshot"])
-    def test_it_is_looked_for_after_pauses_that_grow(
+    def test_a_new_object_is_polled_with_growing_pauses(
         self, change: str, slow: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Revealing(InMemoryJournal):
-            """It shows after the fourth pause."""
+            """It is visible after the fourth pause."""
 
             def wait(self, seconds: float) -> None:
                 pauses_s.append(seconds)
@@ -68,7 +68,7 @@ class TestMadeButNotSeen:
         assert getattr(slow, operation)(**arguments, journal=Revealing()).name in {"new", "three"}
 
     @pytest.mark.parametrize("change", ["create", "make snapshot"])
-    def test_what_never_shows_is_in_doubt(
+    def test_a_new_object_that_never_becomes_visible_is_in_doubt(
         self, change: str, slow: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(mutation, "VISIBLE_S", 0.1)
@@ -79,7 +79,7 @@ class TestMadeButNotSeen:
 
     @pytest.mark.parametrize("synchronous", ["", "named", "unnamed"])
     @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
-    def test_what_the_filer_reported_as_done_is_never_not_made(
+    def test_a_change_reported_as_done_is_never_reported_as_not_made(
         self, change: str, synchronous: str, slow: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """By its job or by its answer; the user would otherwise be asked to send again what was made."""
@@ -94,7 +94,7 @@ class TestMadeButNotSeen:
 
     @pytest.mark.parametrize("status", [200, 201, 202, 404, 400, 502])
     @pytest.mark.parametrize("takes_effect", [True, False])
-    def test_a_proxys_page_says_nothing_of_a_change(
+    def test_the_page_of_a_proxy_leaves_a_change_in_doubt(
         self, status: int, takes_effect: bool, furnished: StorageBackend, ontap: Simulator
     ) -> None:
         kind = Kind.WEB_PAGE if takes_effect else Kind.WEB_PAGE_BEFORE
@@ -107,7 +107,7 @@ class TestMadeButNotSeen:
         assert sent_twice(ontap) == []
 
     @pytest.mark.parametrize("status", [200, 404, 429, 502, 503, 504])
-    def test_a_proxys_page_says_nothing_of_an_object(
+    def test_the_page_of_a_proxy_does_not_prove_that_an_object_is_missing(
         self, status: int, furnished: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("storage_backends.netapp.ontap.client._PAUSE_S", 0.001)
@@ -120,7 +120,7 @@ class TestPages:
     """An empty page is not the end."""
 
     @pytest.mark.parametrize("times", [1, 3])
-    def test_a_page_that_was_ended_early_is_gone_on_from(
+    def test_a_listing_continues_after_a_page_that_ended_early(
         self, times: int, furnished: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(lookups, "EMPTY_PAGE_PAUSE_S", 0.01)
@@ -148,13 +148,13 @@ class TestCauses:
             ({"scheme": "https"}, "encrypted connection"),
         ],
     )
-    def test_why_it_cannot_be_reached(self, options: dict[str, Any], words: str, ontap: Simulator) -> None:
+    def test_reasons_why_the_filer_is_unreachable(self, options: dict[str, Any], words: str, ontap: Simulator) -> None:
         with pytest.raises(BackendUnavailable) as refusal:
             open_backend(ontap, **options).list_volumes(journal=journal())
         assert words in refusal.value.detail
 
     @pytest.mark.timeout(8)
-    def test_a_host_that_never_answers(self, ontap: Simulator) -> None:
+    def test_a_host_that_never_answers_is_unavailable(self, ontap: Simulator) -> None:
         with socket.socket() as deaf:
             deaf.bind(("127.0.0.1", 0))
             deaf.listen(0)
@@ -175,7 +175,7 @@ class TestCauses:
         assert backend.update_volume("home", journal=journal(), size_total=200 * MIB).size_total is not None
 
     def test_a_look_is_not_repeated_without_end(self, furnished: StorageBackend, ontap: Simulator) -> None:
-        class Hasty(InMemoryJournal):
+        class ShortTimeJournal(InMemoryJournal):
             until = time.monotonic() + 1.3
 
             @property
@@ -184,7 +184,7 @@ class TestCauses:
 
         ontap.fault(Kind.HANG, method="GET", times=9, seconds=2.0)
         with pytest.raises(StorageError) as silence:
-            open_backend(ontap, timeout_s=0.4).list_volumes(journal=Hasty())
+            open_backend(ontap, timeout_s=0.4).list_volumes(journal=ShortTimeJournal())
         assert silence.value.code == "backend-timeout"
         assert len(ontap.requests) <= 2
 
@@ -192,7 +192,7 @@ class TestCauses:
 class TestLogins:
     """A refused login is left alone; a replaced password is used at once."""
 
-    def test_a_wrong_password_is_not_tried_again_and_again(self, ontap: Simulator) -> None:
+    def test_a_wrong_password_is_not_retried(self, ontap: Simulator) -> None:
         guard = LoginGuard()
         hosts = ("localhost", "LocalHost", "localhost")  # One account, however the configuration spells its host.
         backends = [open_backend(ontap, password="wrong", login_guard=guard, hostname=host) for host in hosts]
@@ -239,7 +239,7 @@ class TestLogins:
 
 
 class TestVolumesThatAreNoDataVolumes:
-    """Shown, never changed."""
+    """Listed, never changed."""
 
     @pytest.fixture(params=["dp", "ls", "root"])
     def kind(self, request: pytest.FixtureRequest, ontap: Simulator) -> str:
@@ -251,7 +251,7 @@ class TestVolumesThatAreNoDataVolumes:
             home["type"] = request.param
         return str(request.param)
 
-    def test_they_are_listed_with_their_type(self, kind: str, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_they_are_listed_with_type(self, kind: str, ontap: Simulator, backend: StorageBackend) -> None:
         home, _ = backend.list_volumes(journal=journal())
         assert (home.name, home.type) == ("home", "rw" if kind == "root" else kind)
 

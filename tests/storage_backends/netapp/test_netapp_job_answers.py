@@ -14,7 +14,7 @@ from storage_backends.netapp.ontap.error_codes import Translator
 
 
 class _Answers:
-    """A filer that answers questions with these, in turn."""
+    """A filer that answers reads with these, in turn."""
 
     vserver, without = "vs1", frozenset[str]()
     translator = Translator(())

@@ -1,4 +1,4 @@
-"""ONTAP's jobs: marked before they are waited for, followed by whoever comes next, cancelled where that is safe."""
+"""ONTAP's jobs: recorded before they are waited for, followed by the next worker, cancelled where that is safe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITH_JOB = [name for name in CHANGES if name not in WITHOUT_JOB]
 
 
 class RecordingJournal(InMemoryJournal):
-    """Remembers the order of marks, and stops or asks to cancel once a job of the filer is known."""
+    """Records the order of calls, and stops or requests a cancellation once a job of the filer is known."""
 
     def __init__(self, *, stop: bool = False, cancel: bool = False) -> None:
         super().__init__("0199-job")
@@ -53,7 +53,7 @@ def run(backend: StorageBackend, name: str, journal: InMemoryJournal) -> Any:
     return getattr(backend, operation)(**arguments, journal=journal)
 
 
-class TestMarks:
+class TestIntents:
     """In the right order."""
 
     def test_the_job_is_known_before_it_is_waited_for(self, backend: StorageBackend, ontap: Simulator) -> None:
@@ -67,7 +67,7 @@ class TestMarks:
         assert journal.uuid in ontap.world.jobs
         assert journal.facts["volume_uuid"] in ontap.world.volumes
 
-    def test_each_step_is_marked(self, backend: StorageBackend) -> None:
+    def test_each_step_is_recorded(self, backend: StorageBackend) -> None:
         journal = RecordingJournal()
 
         run(backend, "create in three steps", journal)
@@ -80,7 +80,7 @@ class TestMarks:
             "sending caching-policy",
         ]
 
-    def test_nothing_is_sent_by_one_who_may_not(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_worker_without_the_lease_sends_nothing(self, backend: StorageBackend, ontap: Simulator) -> None:
         class Lost(InMemoryJournal):
             def checkpoint(self) -> None:
                 raise LeaseLost
@@ -98,7 +98,7 @@ class TestHandedOn:
     """A job of the filer is followed by the next worker."""
 
     @pytest.mark.parametrize("change", WITH_JOB)
-    def test_to_its_success(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_job_is_followed_to_its_success(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.1
         journal = RecordingJournal(stop=True)
         with pytest.raises(ShuttingDown):
@@ -113,7 +113,7 @@ class TestHandedOn:
         assert repeated(ontap) == sent_twice(ontap) == [] or change == "purge"
 
     @pytest.mark.parametrize("change", WITH_JOB)
-    def test_to_its_failure(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_job_is_followed_to_its_failure(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.1
         ontap.fault(Kind.JOB_FAILS, method="POST|PATCH|DELETE", code=917534)
         journal = RecordingJournal(stop=True)
@@ -127,7 +127,7 @@ class TestHandedOn:
         assert isinstance(settlement.error, InvalidRequest)
         assert ontap.world.effects == []
 
-    def test_a_job_that_was_forgotten_long_ago(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_forgotten_job_is_reconciled_by_its_object(self, backend: StorageBackend, ontap: Simulator) -> None:
         journal = RecordingJournal(stop=True)
         with pytest.raises(ShuttingDown):
             run(backend, "create", journal)
@@ -142,10 +142,10 @@ class TestHandedOn:
 
 
 class TestForeignObjects:
-    """An object of the same name that somebody else made is not taken for ours."""
+    """An object of the same name that another client made is not taken for ours."""
 
     @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
-    def test_it_is_not_ours(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_another_comment_means_another_job(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.fault(Kind.DROP, method="POST")
         journal = InMemoryJournal("0199-job")
         with pytest.raises(OutcomeUnclear):
@@ -166,7 +166,7 @@ class TestCancelling:
     """Passed on where ONTAP allows it; reported as it ended."""
 
     @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
-    def test_what_was_cancelled_in_time_is_not_there(
+    def test_a_change_cancelled_in_time_is_not_made(
         self, change: str, backend: StorageBackend, ontap: Simulator
     ) -> None:
         ontap.world.job_seconds = 30
@@ -176,13 +176,13 @@ class TestCancelling:
 
         assert ontap.world.effects == []
 
-    def test_what_was_faster_has_succeeded(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_change_that_ended_earlier_has_succeeded(self, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.1
         ontap.fault(Kind.REFUSE, method="PATCH", path="/cluster/jobs/.*", status=400, code=458784)
 
         assert run(backend, "create", RecordingJournal(cancel=True)).name == "new"
 
-    def test_what_fails_for_another_reason_is_not_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_another_failure_is_not_reported_as_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.1
         ontap.fault(Kind.REFUSE, method="PATCH", path="/cluster/jobs/.*", status=400, code=458784)
         ontap.fault(Kind.JOB_FAILS, method="POST", code=917534)
@@ -191,7 +191,7 @@ class TestCancelling:
             run(backend, "create", RecordingJournal(cancel=True))
 
     @pytest.mark.parametrize("change", ["update", "restrict", "delete snapshot", "roll back"])
-    def test_what_cannot_be_stopped_safely_is_not(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_an_unsafe_cancellation_is_not_sent(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.03
 
         run(backend, change, RecordingJournal(cancel=True))
@@ -200,10 +200,10 @@ class TestCancelling:
 
 
 class TestHiddenJobs:
-    """An account that may not look at jobs sees the object, or cannot tell."""
+    """With an account that may not read jobs, the object shows the outcome, or it is unknown."""
 
     @pytest.mark.parametrize(("seconds", "outcome"), [(0.0, Outcome.DONE), (60.0, Outcome.UNKNOWN)])
-    def test_the_object_tells(self, seconds: float, outcome: Outcome, ontap: Simulator) -> None:
+    def test_a_hidden_job_is_reconciled_by_its_object(self, seconds: float, outcome: Outcome, ontap: Simulator) -> None:
         furnish(ontap)
         backend = open_backend(ontap, CONFINED_USER)
         ontap.world.job_seconds = seconds
@@ -228,7 +228,7 @@ def test_a_busy_object_may_be_tried_again_by_the_service(backend: StorageBackend
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, 6), (404, 4), (405, 3), (405, 0), (400, 262179)])
-def test_jobs_that_cannot_be_listed_tell_nothing(
+def test_jobs_that_cannot_be_listed_prove_nothing(
     status: int, code: int, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP_AFTER, method="PATCH")

@@ -62,7 +62,7 @@ class TestListing:
             "/protocols/nfs/export-policies",
         ]
 
-    def test_what_is_not_a_volume_of_ours_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_other_volumes_are_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("mine")
         ontap.world.add_volume("off", state="offline")
         ontap.world.add_volume("gone", state="restricted")
@@ -75,7 +75,7 @@ class TestListing:
             with pytest.raises(NoSuchVolume):
                 backend.get_volume(name, journal=journal())
 
-    def test_an_offline_volume_lacks_half_of_it(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_an_offline_volume_has_few_fields(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("off", state="offline")
 
         volume = backend.get_volume("off", journal=journal())
@@ -90,7 +90,7 @@ class TestListing:
         assert (volume.compression_enabled, volume.inline_compression) == (None, None)
 
     @pytest.mark.parametrize("collection", ["volumes", "aggregates"])
-    def test_a_listing_that_runs_in_circles_or_astray_ends(
+    def test_a_listing_with_circular_or_foreign_links_ends(
         self, collection: str, ontap: Simulator, backend: StorageBackend
     ) -> None:
         ontap.world.add_volume("home")
@@ -192,7 +192,7 @@ def test_a_whole_record_reads_as_its_parts_do(compression: str, path: str, ontap
 
 
 @pytest.fixture
-def _far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _with_foreign_link(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nine hours from UTC."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     tzset()
@@ -213,7 +213,7 @@ def _far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (5, None),
     ],
 )
-@pytest.mark.usefixtures("_far_away")
+@pytest.mark.usefixtures("_with_foreign_link")
 def test_times_are_in_utc(time: Any, moment: str | None) -> None:
     assert mapping.utc(time) == moment
 

@@ -1,4 +1,4 @@
-"""Others change the same object at the worst moment: nothing is deleted for nothing, and what is reported is so."""
+"""Other clients change the same object meanwhile: nothing is deleted needlessly, and the reported outcome is true."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def snapshots_of(ontap: Simulator, volume: str) -> list[str]:
 
 
 class _Cancelling(InMemoryJournal):
-    """Asks to cancel as soon as the filer has named a job that can be."""
+    """Requests a cancellation as soon as the filer has named a job that can be cancelled."""
 
     @property
     def cancel_requested(self) -> bool:
@@ -37,7 +37,7 @@ class _Cancelling(InMemoryJournal):
 
 
 class TestSnapshots:
-    """Nothing is deleted that need not be, whatever others do."""
+    """Nothing is deleted needlessly, whatever others do."""
 
     def test_a_snapshot_that_somebody_else_deletes_makes_room(self, backend: StorageBackend, ontap: Simulator) -> None:
         def faster(request: Request) -> None:
@@ -62,7 +62,7 @@ class TestSnapshots:
         assert error.transient  # The service tries again.
         assert snapshots_of(ontap, "full") == ["one", "two", "nearly"]
 
-    def test_times_are_compared_as_what_they_mean(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_times_are_compared_by_value(self, backend: StorageBackend, ontap: Simulator) -> None:
         volume = ontap.world.add_volume("old")
         ontap.world.add_snapshot(volume, "later", create_time="2024-01-03T00:30:00+00:00")
         ontap.world.add_snapshot(volume, "earlier", create_time="2024-01-03T01:00:00+02:00")
@@ -71,7 +71,7 @@ class TestSnapshots:
 
         assert names == ["earlier", "later"]
 
-    def test_a_cancelled_one_that_is_there_all_the_same_is_not_told_as_cancelled(
+    def test_a_cancelled_snapshot_that_exists_is_not_reported_as_cancelled(
         self, backend: StorageBackend, ontap: Simulator
     ) -> None:
         ontap.world.job_seconds = 30
@@ -94,7 +94,7 @@ class TestSnapshots:
         with pytest.raises(OutcomeUnclear, match="was cancelled"):
             open_backend(ontap, timeout_s=0.2).create_snapshot("home", "three", journal=_Cancelling())
 
-    def test_one_that_is_lost_with_its_volume_and_vserver_is_not_told_as_missing(
+    def test_a_snapshot_lost_with_its_vserver_is_not_reported_as_missing(
         self, backend: StorageBackend, ontap: Simulator
     ) -> None:
         def lost(request: Request) -> None:
@@ -117,7 +117,7 @@ class TestSnapshots:
         with pytest.raises(NoSuchVolume):
             backend.list_snapshots("home", journal=InMemoryJournal())
 
-    def test_one_that_was_purged_for_is_not_told_as_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_after_a_purge_a_creation_is_not_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
         """A snapshot is gone: "nothing was done" would not be true."""
 
         def slow(request: Request) -> None:
@@ -130,7 +130,7 @@ class TestSnapshots:
 
 
 class TestLocks:
-    def test_a_lock_that_its_client_gives_up_counts_as_broken(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_lock_released_by_its_client_counts_as_removed(self, backend: StorageBackend, ontap: Simulator) -> None:
         gone: list[Any] = []
 
         def given_up(request: Request) -> None:
@@ -146,7 +146,7 @@ class TestLocks:
 
     @pytest.mark.parametrize("first", ["GET", "DELETE"])
     @pytest.mark.parametrize("what", ["list_locks", "remove_lock"])
-    def test_no_lock_is_believed_to_be_gone_with_the_vserver(
+    def test_locks_of_a_missing_vserver_do_not_count_as_removed(
         self, first: str, what: str, backend: StorageBackend, ontap: Simulator
     ) -> None:
         def gone(request: Request) -> None:
@@ -164,7 +164,7 @@ class TestLocks:
 
 
 def test_a_copy_is_made_of_no_other_volume(backend: StorageBackend, ontap: Simulator) -> None:
-    """Somebody renames the parent, and another volume gets its name."""
+    """The parent is renamed, and another volume gets its name."""
 
     def renamed(request: Request) -> None:
         if request.method == "POST":

@@ -18,7 +18,7 @@ def journal() -> InMemoryJournal:
 class TestSnapshots:
     """The oldest that may go."""
 
-    def test_owned_and_locked_ones_stay(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_owned_and_locked_snapshots_are_not_purged(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 3
         home = ontap.world.add_volume("home")
         owned = ontap.world.add_snapshot(
@@ -33,7 +33,7 @@ class TestSnapshots:
         assert names == ["owned", "locked", "new"]
         assert not [seen for seen in ontap.changes_sent() if owned["uuid"] in seen.path]
 
-    def test_one_of_unknown_age_is_not_the_oldest(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_snapshot_of_unknown_age_is_not_the_oldest(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 2
         home = ontap.world.add_volume("home")
         ontap.world.add_snapshot(home, "odd", create_time=None)
@@ -47,7 +47,7 @@ class TestSnapshots:
         backend.roll_back_volume("home", journal=rolled_back, from_snapshot="odd")
         assert rolled_back.facts["later_uuids"] == ""  # None that is certainly newer could show the outcome.
 
-    def test_where_none_may_go_it_is_too_many(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_without_purgeable_ones_the_limit_is_an_error(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 1
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "owned", owners=["volume_clone"])
 
@@ -55,7 +55,7 @@ class TestSnapshots:
             backend.create_snapshot("home", "new", journal=journal(), purge_old_if_needed=True)
         assert [seen.method for seen in ontap.changes_sent()] == ["POST"]
 
-    def test_what_it_holds_is_told_in_kilobytes(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_the_size_of_a_snapshot_is_in_kilobytes(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "s", create_time="2024-01-03T01:00:00+02:00")
 
         (snapshot,) = backend.list_snapshots("home", journal=journal())
@@ -84,7 +84,7 @@ class TestSnapshots:
 class TestLocksAndRules:
     """Locks by host; rules by client."""
 
-    def test_locks_of_one_host_go_together(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_all_locks_of_one_host_are_removed(self, ontap: Simulator, backend: StorageBackend) -> None:
         home, other = ontap.world.add_volume("home"), ontap.world.add_volume("other")
         for client in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
             ontap.world.add_lock(home, client)
@@ -121,7 +121,7 @@ class TestLocksAndRules:
         assert listed["long"].rules == tuple(clients)
         assert backend.get_policy("long", journal=journal()).summary == listed["long"]
 
-    def test_a_redirect_of_a_question_is_no_answer(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_redirect_of_a_read_is_an_error(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.fault(Kind.REDIRECT)
         with pytest.raises(StorageError) as refusal:
             backend.list_policies(journal=journal())

@@ -1,4 +1,4 @@
-"""What is sent for a volume to be as asked for, whatever the filer tells of it; and what can never work."""
+"""The body of a PATCH by the requested settings and what the filer returns; and settings that are always refused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_autosize_that_the_filer_does_not_tell_is_sent(ontap: Simulator, mode: A
         ),
         ({"mode": "off", "maximum": 200 * MIB}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
         ({"mode": "grow"}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
-        ({"mode": "off"}, {"size_total": 95 * MIB + 1}, {}),  # Less than a block: it is so.
+        ({"mode": "off"}, {"size_total": 95 * MIB + 1}, {}),  # Less than a block: nothing changes.
         (
             {"mode": "grow", "maximum": 200 * MIB},  # A block more is more.
             {"size_total": 100 * MIB + 4096, "percentage_snapshot_reserve": 0, "max_autosize": 200 * MIB + 4096},
@@ -144,7 +144,7 @@ def test_sizes_of_a_new_volume(settings: Any, size: int, autosize: dict[str, Any
     assert (body["size"], body["autosize"]) == (size, autosize)
 
 
-def test_sizes_are_rounded_in_the_user_s_favour() -> None:
+def test_sizes_are_rounded_up() -> None:
     assert mapping.size_with_reserve(100, 7) == 108
     assert mapping.default_maximum(101) == 122
     assert mapping.size_with_reserve(100, 0) == 100
@@ -154,7 +154,7 @@ def test_sizes_are_rounded_in_the_user_s_favour() -> None:
 
 
 @pytest.mark.parametrize("path", ["new", "/", ""])
-def test_a_junction_path_that_is_no_place_is_refused_before_anything_is_sent(ontap: Simulator, path: str) -> None:
+def test_an_invalid_junction_path_is_refused_before_anything_is_sent(ontap: Simulator, path: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         open_backend(ontap).create_volume("new", journal=InMemoryJournal(), junction_path=path)
     assert [error.pointer for error in refused.value.errors] == ["/junction_path"]

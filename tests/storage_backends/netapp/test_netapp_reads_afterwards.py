@@ -29,7 +29,7 @@ def backend(ontap: Simulator) -> StorageBackend:
     return open_backend(ontap)
 
 
-class _Impatient(InMemoryJournal):
+class _ShortTimeJournal(InMemoryJournal):
     """Has a few seconds left, and notes how long it is asked to wait."""
 
     def __init__(self, seconds_left: float) -> None:
@@ -67,14 +67,14 @@ class TestReadsAfterwards:
     """A change that was made and cannot be seen is in doubt; one that was not sent is not."""
 
     @pytest.mark.parametrize("fault", [Kind.DROP, Kind.HANG])
-    def test_a_filer_that_falls_silent(self, fault: Kind, ontap: Simulator) -> None:
+    def test_a_timeout_leaves_the_change_in_doubt(self, fault: Kind, ontap: Simulator) -> None:
         furnish(ontap)
         ontap.fault(fault, method="GET", path="/storage/volumes/.*", times=9)
 
         with pytest.raises(OutcomeUnclear, match="The change was made"):
-            open_backend(ontap, timeout_s=0.2).update_volume("home", journal=_Impatient(0.9), comment="new")
+            open_backend(ontap, timeout_s=0.2).update_volume("home", journal=_ShortTimeJournal(0.9), comment="new")
 
-    def test_one_that_falls_silent_before_the_new_object_shows(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_timeout_before_the_object_is_visible(self, backend: StorageBackend, ontap: Simulator) -> None:
         # The first two ask whether the name and the path are free.
         ontap.fault(Kind.DROP, method="GET", path="/storage/volumes", after=2, times=9)
 
@@ -84,7 +84,7 @@ class TestReadsAfterwards:
     @pytest.mark.parametrize(
         ("change", "path"), [("update", "/storage/volumes/.*"), ("make snapshot", "/storage/volumes/.*/snapshots")]
     )
-    def test_one_that_refuses_the_read(self, change: str, path: str, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_refusal_of_the_read(self, change: str, path: str, backend: StorageBackend, ontap: Simulator) -> None:
         """Why it refuses says nothing about the change, which was made."""
         ontap.fault(Kind.REFUSE, method="GET", path=path, status=500, code=65541, times=9, headers=_AT_ONCE)
 
@@ -106,16 +106,14 @@ class TestReadsAfterwards:
 
     def test_time_is_left_to_record_the_end(self, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.hidden_seconds = 3600.0
-        journal = _Impatient(mutation.LEAST_LEFT_S)
+        journal = _ShortTimeJournal(mutation.LEAST_LEFT_S)
 
         with pytest.raises(OutcomeUnclear):
             backend.create_volume("new", journal=journal)
 
         assert journal.waited_s < 1
 
-    def test_a_filer_that_asks_to_be_left_alone_is_so_before_the_intent(
-        self, backend: StorageBackend, ontap: Simulator
-    ) -> None:
+    def test_retry_after_is_respected_before_the_intent(self, backend: StorageBackend, ontap: Simulator) -> None:
         """What was never sent is not in doubt."""
         ontap.fault(Kind.REFUSE, method="GET", path="/storage/volumes", status=503, headers={"Retry-After": "5"})
         journal = _Stopping(waits=3)  # For the look-up: before its repetition, twice. For the change: once.
@@ -152,7 +150,7 @@ def test_a_read_is_repeated_when_the_filer_says(
 
 
 @pytest.mark.parametrize(("status", "pause_s"), [(429, 3), (503, 3), (503, 1)])
-def test_what_one_request_was_told_holds_for_all(
+def test_retry_after_of_one_request_applies_to_all(
     status: int, pause_s: int, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.REFUSE, method="PATCH", status=status, headers={"Retry-After": str(pause_s)})
@@ -165,7 +163,7 @@ def test_what_one_request_was_told_holds_for_all(
     assert pause_s - 1 < journal.waits[0] <= pause_s
 
 
-def test_a_pause_after_a_refusal_of_another_kind_is_nobody_else_s(backend: StorageBackend, ontap: Simulator) -> None:
+def test_retry_after_of_other_statuses_applies_to_the_request_only(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.REFUSE, method="PATCH", status=409, code=8, headers={"Retry-After": "3"})
     with pytest.raises(ResourceBusy):
         backend.update_volume("home", journal=InMemoryJournal(), comment="new")
@@ -190,7 +188,7 @@ class TestBeforeAnythingIsSent:
             ("create_policy", {"policy": "team", "rules": ["b"]}, AlreadyExists),
         ],
     )
-    def test_it_is_refused(
+    def test_an_invalid_request_is_refused(
         self,
         operation: str,
         arguments: dict[str, Any],

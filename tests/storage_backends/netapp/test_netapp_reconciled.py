@@ -143,7 +143,7 @@ def test_a_snapshot_that_somebody_else_made_after_the_purge_is_not_ours(
 
 
 @pytest.mark.parametrize(("is_allowed", "code"), [(False, 525062), (True, 524486)])
-def test_nothing_is_purged_where_it_is_not_allowed_or_no_help(
+def test_nothing_is_purged_where_it_is_not_allowed_or_useless(
     is_allowed: bool, code: int, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.JOB_FAILS, method="POST", code=code)

@@ -87,7 +87,7 @@ def test_a_call_whose_time_is_over_reads_no_further() -> None:
     assert 0 < CALL.remaining() <= 60
 
 
-def test_what_reads_from_a_socket_does_not_keep_it_open() -> None:
+def test_readers_of_a_socket_do_not_keep_it_open() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         reader = transport._BoundedReader(ours)
@@ -177,7 +177,7 @@ def test_a_volume_that_is_deleted_meanwhile_is_not_there(ontap: Simulator, backe
         volume_by_uuid(backend._client, "0", journal=InMemoryJournal())
 
 
-class _Mute(Dialect):
+class _SilentServer(Dialect):
     """Answers have no body."""
 
     def packed(self, content: bytes) -> tuple[bytes, dict[str, str]]:
@@ -186,7 +186,7 @@ class _Mute(Dialect):
 
 def test_an_empty_answer_is_the_end_of_a_change_and_none_to_a_read(ontap: Simulator, backend: NetappStorage) -> None:
     policy = ontap.world.add_policy(ontap.world.vserver, "team", [])
-    ontap.dialect = _Mute()
+    ontap.dialect = _SilentServer()
     path = f"/protocols/nfs/export-policies/{policy['id']}"
     assert backend._client.change("DELETE", path, {}, {}, journal=InMemoryJournal()).status == 200
     with pytest.raises(BackendUnavailable, match="broke off"):
@@ -224,7 +224,7 @@ def test_a_change_that_finds_no_filer_was_not_made(ontap: Simulator, backend: Ne
 
 
 def test_the_filer_names_its_job_at_once(ontap: Simulator) -> None:
-    """What becomes of a job whose uuid is known can be found out by any worker."""
+    """Any worker can read the outcome of a job whose uuid is known."""
     furnish(ontap)
     backend = open_backend(ontap)
     for change in ("create", "clone", "update", "make snapshot", "purge", "restrict"):

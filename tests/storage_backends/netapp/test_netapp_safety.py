@@ -1,4 +1,4 @@
-"""What must never be: another's object touched, an unbounded change, a secret disclosed, a parent's socket used."""
+"""What must never happen: changes of other objects, unbounded changes, disclosed secrets, a parent's socket used."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TestNames:
 
     @given(name=TRICKY)
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_no_name_touches_another_object(self, name: str, ontap: Simulator) -> None:
+    def test_no_name_changes_another_object(self, name: str, ontap: Simulator) -> None:
         ontap.requests.clear()
         ontap.world.volumes.clear()
         ontap.world.effects.clear()
@@ -63,13 +63,13 @@ class TestNames:
                 call()
         assert ontap.changes_sent() == []
 
-    def test_a_client_that_is_lax_about_names_is_not_believed(
+    def test_inexact_matches_of_the_client_are_rejected(
         self, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def lax(values: list[Any], term: str) -> bool:
+        def inexact(values: list[Any], term: str) -> bool:
             return any(str(value).lower() == term.lower() for value in values)
 
-        monkeypatch.setattr("tests.ontap_simulator.queries._term", lax)
+        monkeypatch.setattr("tests.ontap_simulator.queries._term", inexact)
         ontap.world.add_snapshot(ontap.world.add_volume("home", nas={"path": "/Home"}), "before")
         ontap.world.add_policy(ontap.world.vserver, "team", [])
         # Paths are the same in upper and lower case, as the filer compares them; names are not.

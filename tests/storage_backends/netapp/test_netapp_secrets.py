@@ -28,9 +28,9 @@ from tests.storage_backends.netapp.signed_in_drivers import USER, open_backend
 
 
 class TestSecrets:
-    """Neither credentials nor hosts are ever said."""
+    """Neither credentials nor hosts are in any message."""
 
-    def test_nothing_said_names_them(self, ontap: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    def test_no_message_contains_a_secret(self, ontap: Simulator, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         furnish(ontap)
         backend = open_backend(ontap, hostname="localhost", timeout_s=0.5)
@@ -78,7 +78,7 @@ class TestSecrets:
         )
 
     @pytest.mark.parametrize("options", [{"password": "wrong"}, {"user": "nobody"}, {"vserver": "vs9"}])
-    def test_what_is_wrong_shows_at_once(self, options: dict[str, Any], ontap: Simulator) -> None:
+    def test_wrong_credentials_are_reported_by_the_check(self, options: dict[str, Any], ontap: Simulator) -> None:
         backend = open_backend(ontap, **options)
 
         with pytest.raises(StorageError) as refusal:
@@ -88,7 +88,7 @@ class TestSecrets:
         assert ("login" in refusal.value.detail) == ("vserver" not in options)
 
     @pytest.mark.parametrize("user", [USER, "vsadmin"])
-    def test_what_is_right_does_not(self, user: str, ontap: Simulator) -> None:
+    def test_right_credentials_pass_the_check(self, user: str, ontap: Simulator) -> None:
         open_backend(ontap, user).check()
 
 
@@ -100,7 +100,7 @@ def _words(error: StorageError) -> list[str]:
 class TestConnections:
     """One per thread of a process; few at a time; never a parent's."""
 
-    def test_a_thread_keeps_its_own(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_each_thread_has_its_own_connection(self, ontap: Simulator, backend: StorageBackend) -> None:
         def work() -> None:
             for _ in range(3):
                 backend.list_volumes(journal=InMemoryJournal())
@@ -114,7 +114,7 @@ class TestConnections:
         assert len(ontap.requests) >= 9
         assert len({seen.port for seen in ontap.requests}) == 3
 
-    def test_a_child_uses_none_of_its_parents(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_forked_process_uses_no_connection_of_its_parent(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("home")
         backend.list_volumes(journal=InMemoryJournal())
         answers: Any = multiprocessing.get_context("fork").Queue()
@@ -135,7 +135,7 @@ class TestConnections:
         assert ports.count(ports[0]) == 2
         assert len(set(ports)) == 3
 
-    def test_one_with_a_former_password_is_closed(
+    def test_a_connection_with_a_former_password_is_closed(
         self, ontap: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         password, scope = ontap.accounts[USER]
@@ -157,7 +157,7 @@ class TestConnections:
 
         assert len(closed) == 1
 
-    def test_a_filer_that_takes_none_is_given_up_after_ten_seconds(
+    def test_the_time_limit_for_connecting_is_ten_seconds(
         self, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         limits: list[Any] = []
@@ -172,7 +172,7 @@ class TestConnections:
             open_backend(ontap, timeout_s=timeout_s).list_policies(journal=InMemoryJournal())
         assert {tuple(limit) for limit in limits} == {(10.0, 30.0), (4.0, 4.0)}
 
-    def test_no_other_host_is_asked(self) -> None:
+    def test_no_request_is_sent_to_another_host(self) -> None:
         with new_session("https://filer:443") as session:
             for url in ("http://127.0.0.1:1/", "https://127.0.0.1:1/", "https://filer:8443/"):
                 with pytest.raises(requests.exceptions.InvalidSchema):
@@ -199,7 +199,7 @@ class TestConnections:
             server.shutdown()
         assert seen == [None, None]
 
-    def test_there_are_never_more_than_allowed(self, ontap: Simulator) -> None:
+    def test_the_number_of_connections_is_limited(self, ontap: Simulator) -> None:
         backend = open_backend(ontap, max_connections=2)
         under_way, most, lock = 0, 0, threading.Lock()
         handle = ontap.handle
@@ -227,7 +227,7 @@ class TestConnections:
         assert len(ontap.requests) >= 8
         assert most == 2
 
-    def test_a_full_house_is_a_client_that_is_away(self, ontap: Simulator) -> None:
+    def test_without_a_free_connection_the_filer_is_unavailable(self, ontap: Simulator) -> None:
         backend = open_backend(ontap, max_connections=1, timeout_s=0.2)
         client: OntapClient = backend._client
         with client._slot(), pytest.raises(BackendUnavailable):

@@ -32,7 +32,7 @@ def backend(ontap: Simulator) -> StorageBackend:
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name not in WITHOUT_JOB])
-def test_the_filer_is_asked_for_its_job_at_once(change: str, backend: StorageBackend, ontap: Simulator) -> None:
+def test_the_job_of_the_filer_is_read_at_once(change: str, backend: StorageBackend, ontap: Simulator) -> None:
     """A filer that waits for the end of its job first would leave its uuid unknown as long."""
     attempt(backend, change)
 
@@ -50,7 +50,7 @@ def test_the_filer_is_asked_for_its_job_at_once(change: str, backend: StorageBac
         ("delete policy", "no-such-policy"),
     ],
 )
-def test_what_has_gone_meanwhile_is_named(change: str, code: str, backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_deleted_object_is_reported(change: str, code: str, backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.REFUSE, method="POST|PATCH|DELETE", status=404, code=4)
 
     _, error, _ = attempt(backend, change)
@@ -72,7 +72,7 @@ class TestLaterSteps:
             (400, 262185, StorageError, 2),
         ],
     )
-    def test_a_refusal(
+    def test_a_refused_later_step(
         self,
         status: int,
         code: int,
@@ -109,7 +109,7 @@ class TestLaterSteps:
         assert getattr(backend, operation)(**arguments, journal=Noting()).caching_policy == "all"
         assert pauses_s.count(7.0) == 3
 
-    def test_steps_are_counted(self, backend: StorageBackend) -> None:
+    def test_progress_counts_steps(self, backend: StorageBackend) -> None:
         _, _, journal = attempt(backend, "create in three steps")
 
         progress = [(current, step) for current, _, unit, step in journal.progress_calls if unit == "steps"]
@@ -118,7 +118,7 @@ class TestLaterSteps:
 
 @pytest.mark.parametrize("change", ["create", "update"])
 @pytest.mark.parametrize("code", [1703954, 918271])
-def test_a_policy_that_is_not_there_is_pointed_at(
+def test_a_missing_policy_is_reported_with_its_pointer(
     change: str, code: int, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.REFUSE, method="POST|PATCH", status=400, code=code)
@@ -157,7 +157,7 @@ class TestAnswers:
         assert isinstance(attempt(backend, "update")[1], OutcomeUnclear)
 
     @pytest.mark.parametrize("fault", [Kind.JOB_FAILS, Kind.JOB_VANISHES])
-    def test_one_that_says_done_counts_unless_its_job_failed(
+    def test_an_answer_that_says_done_is_used_unless_the_job_failed(
         self, fault: Kind, backend: StorageBackend, ontap: Simulator
     ) -> None:
         def done(request: Request, reply: Reply) -> Reply | None:

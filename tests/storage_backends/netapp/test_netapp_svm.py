@@ -41,7 +41,7 @@ def backend(ontap: Simulator) -> StorageBackend:
 
 @pytest.mark.parametrize("what", READS)
 @pytest.mark.parametrize("fate", ["renamed", "stopped"])
-def test_nothing_is_believed_to_be_gone_while_the_vserver_is(
+def test_no_object_counts_as_missing_while_the_vserver_is(
     what: str, fate: str, backend: StorageBackend, ontap: Simulator
 ) -> None:
     if fate == "renamed":
@@ -85,7 +85,7 @@ def test_a_rename_in_the_middle_of_a_listing_is_noticed(
         READS[what](backend, InMemoryJournal())
 
 
-def test_what_is_not_there_is_not_there_on_a_vserver_that_is(backend: StorageBackend, ontap: Simulator) -> None:
+def test_an_object_is_missing_only_on_an_existing_vserver(backend: StorageBackend, ontap: Simulator) -> None:
     for _ in range(3):
         with pytest.raises(NoSuchVolume):
             backend.get_volume("nothing", journal=InMemoryJournal())
@@ -95,7 +95,7 @@ def test_what_is_not_there_is_not_there_on_a_vserver_that_is(backend: StorageBac
     assert backend.list_volumes(journal=InMemoryJournal()) == []
 
 
-def test_what_was_seen_of_the_vserver_before_proves_nothing(backend: StorageBackend, ontap: Simulator) -> None:
+def test_an_earlier_look_at_the_vserver_proves_nothing(backend: StorageBackend, ontap: Simulator) -> None:
     with pytest.raises(NoSuchVolume):
         backend.get_volume("nothing", journal=InMemoryJournal())
     with pytest.raises(NoSuchPolicy):
@@ -108,7 +108,7 @@ def test_what_was_seen_of_the_vserver_before_proves_nothing(backend: StorageBack
 
 
 @pytest.mark.parametrize("change", ["create", "delete policy", "delete snapshot", "restrict", "remove rule"])
-def test_a_lost_change_is_not_settled_while_the_vserver_is_out_of_sight(
+def test_a_lost_change_is_not_settled_while_the_vserver_is_not_visible(
     change: str, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP_AFTER, method="POST|PATCH|DELETE")
@@ -142,14 +142,14 @@ def test_an_account_that_may_not_see_the_vserver_proves_nothing(backend: Storage
 
 
 def test_another_vserver_is_not_taken_for_it(backend: StorageBackend, ontap: Simulator) -> None:
-    def lax(request: Request, reply: Reply) -> None:
+    def inexact(request: Request, reply: Reply) -> None:
         for record in reply.body.get("records", ()) if request.path == "/svm/svms" else ():
             record["name"] = "VS1"
 
     ontap.world.vservers["vs1"] = "starting"
     with pytest.raises(NoSuchVolume):
         backend.get_volume("nothing", journal=InMemoryJournal())
-    after_each(ontap, lax)
+    after_each(ontap, inexact)
     with pytest.raises(BackendUnavailable):
         backend.get_volume("nothing", journal=InMemoryJournal())
 
@@ -180,7 +180,7 @@ class _Cancelling(InMemoryJournal):
         return self.uuid is not None
 
 
-def test_a_cancelled_creation_that_is_out_of_sight_is_in_doubt(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_cancelled_creation_that_is_not_visible_is_in_doubt(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.world.job_seconds = 30
     handle = ontap.handle
 
@@ -195,7 +195,7 @@ def test_a_cancelled_creation_that_is_out_of_sight_is_in_doubt(backend: StorageB
         backend.create_volume("new", journal=_Cancelling())
 
 
-def test_a_cancelled_job_whose_object_is_there_all_the_same_is_not_told_as_cancelled(
+def test_a_cancelled_job_whose_object_exists_is_not_reported_as_cancelled(
     backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.world.job_seconds = 0.05

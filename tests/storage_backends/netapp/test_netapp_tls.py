@@ -56,7 +56,7 @@ def test_checking_can_be_switched_off(filer: Simulator) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.HANG, Kind.TRICKLE])
-def test_no_question_hangs(kind: Kind, filer: Simulator) -> None:
+def test_every_read_has_a_time_limit(kind: Kind, filer: Simulator) -> None:
     backend = open_backend(filer, scheme="https", verify=False, timeout_s=0.5)
     backend.list_volumes(journal=InMemoryJournal())
     filer.fault(kind, times=9)

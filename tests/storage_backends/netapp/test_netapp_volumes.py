@@ -35,7 +35,7 @@ class TestCreation:
         return dict(ontap.world.effects[0].what)
 
     @pytest.mark.parametrize("user", ["storage-api", CONFINED_USER])
-    def test_the_roomiest_data_aggregate_is_taken(self, user: str, ontap: Simulator) -> None:
+    def test_the_data_aggregate_with_most_free_space_is_used(self, user: str, ontap: Simulator) -> None:
         made = open_backend(ontap, user).create_volume("new", journal=journal(), junction_path="/new")
 
         assert made.aggregate_name == "aggr2_n2"
@@ -49,7 +49,7 @@ class TestCreation:
             ({name: {"state": "offline"} for name in ("aggr0_n1", "aggr1_n1", "aggr2_n2")}, "aggr2_n2"),
         ],
     )
-    def test_one_that_is_known_to_have_room(
+    def test_an_aggregate_with_known_free_space_is_used(
         self, changes: dict[str, Any], expected: str, ontap: Simulator, backend: StorageBackend
     ) -> None:
         def altered(request: Request, reply: Reply) -> None:
@@ -93,20 +93,20 @@ class TestCreation:
             backend.create_volume("more", journal=journal(), junction_path="/m", aggregate_name="aggr9")
         assert [error.pointer for error in refusal.value.errors] == ["/aggregate_name"]
 
-    def test_it_grows_to_120_per_cent_of_its_size(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_new_volume_grows_to_120_per_cent_of_its_size(self, ontap: Simulator, backend: StorageBackend) -> None:
         backend.create_volume("new", journal=journal(), junction_path="/new", size_total=95 * MIB)
 
         body = self.body(ontap)
         assert (body["size"], body["autosize"]) == (100 * MIB, {"mode": "grow", "maximum": 120 * MIB})
         assert body["comment"] == "job:0199-job"
 
-    def test_it_need_not_grow(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_autosize_can_be_off(self, ontap: Simulator, backend: StorageBackend) -> None:
         backend.create_volume("new", journal=journal(), junction_path="/new", autosize_enabled=False)
 
         assert self.body(ontap)["autosize"] == {"mode": "off"}
 
     @pytest.mark.parametrize("reserve", [0, 5, 7, 50, 90])
-    def test_the_reserve_comes_on_top(self, reserve: int, backend: StorageBackend) -> None:
+    def test_the_snapshot_reserve_is_added_to_the_size(self, reserve: int, backend: StorageBackend) -> None:
         size_bytes = 123_456_789
 
         made = backend.create_volume(
@@ -132,7 +132,7 @@ class TestCreation:
             ("/caching_policy", {"caching_policy": "Standard"}),
         ],
     )
-    def test_what_cannot_be_is_pointed_at(
+    def test_invalid_settings_are_refused_with_their_pointer(
         self, pointer: str, arguments: dict[str, Any], backend: StorageBackend
     ) -> None:
         request: dict[str, Any] = {"volume": "new", "junction_path": "/new"} | arguments
@@ -153,7 +153,7 @@ class TestCreation:
         ("background", "inline", "ontaps"),
         [(True, True, "both"), (True, False, "background"), (False, True, "inline"), (False, False, "none")],
     )
-    def test_compression(
+    def test_each_compression_setting(
         self, background: bool, inline: bool, ontaps: str, ontap: Simulator, backend: StorageBackend
     ) -> None:
         made = backend.create_volume(
@@ -186,7 +186,7 @@ class TestUpdate:
             ("caching_policy", "all", {"volume": "home", "caching_policy": "all"}),
         ],
     )
-    def test_one_setting(
+    def test_each_setting_is_changed_alone(
         self, setting: str, value: Any, body: dict[str, Any], home: Any, ontap: Simulator, backend: StorageBackend
     ) -> None:
         ontap.world.add_policy(ontap.world.vserver, "team", [])
@@ -199,7 +199,7 @@ class TestUpdate:
         assert again == changed
         assert [effect.what for effect in ontap.world.effects] == [body]
 
-    def test_a_volume_that_outgrows_its_limit_takes_the_limit_along(
+    def test_a_size_above_the_limit_raises_the_limit(
         self, home: Any, ontap: Simulator, backend: StorageBackend
     ) -> None:
         backend.update_volume("home", journal=journal(), autosize_enabled=True)
@@ -255,9 +255,7 @@ class TestUpdate:
         assert [volume.filer_address for volume in backend.list_restricted_volumes(journal=journal())] == [None]
         assert {seen.path for seen in ontap.requests} == {"/storage/volumes"}
 
-    def test_a_volume_that_is_restricted_where_it_is_mounted_is_not_in_its_own_way(
-        self, ontap: Simulator, backend: StorageBackend
-    ) -> None:
+    def test_a_volume_can_be_reinstated_at_its_own_path(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("out", state="restricted", nas={"path": "/OUT"})
         ontap.world.add_volume("other", nas={"path": "/other"})
 
@@ -274,7 +272,7 @@ class TestUpdate:
 
 
 @pytest.mark.parametrize("change", ["create", "clone with its own", "update", "restrict", "reinstate", "make snapshot"])
-def test_an_account_of_one_vserver_does_all_the_same(change: str, ontap: Simulator) -> None:
+def test_an_account_of_one_vserver_can_do_everything(change: str, ontap: Simulator) -> None:
     furnish(ontap)
     backend = open_backend(ontap, CONFINED_USER)
     for record in ontap.world.volumes.values():
@@ -293,5 +291,5 @@ def test_an_account_of_one_vserver_does_all_the_same(change: str, ontap: Simulat
     assert [volume.filer_address for volume in backend.list_volumes(journal=journal()) if volume.name == "full"] == [
         None
     ]
-    # What was refused once is not asked for again.
+    # What was refused once is not requested again.
     assert len([seen for seen in ontap.requests if seen.path == "/storage/aggregates"]) == 1

@@ -1,4 +1,4 @@
-"""How long another worker waits until it calls a lost change undone."""
+"""How long another worker waits until it reports a lost change as not done."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Filer:
 
 
 class _Waiting(InMemoryJournal):
-    """Moves a clock in the place of waiting."""
+    """Advances a clock instead of waiting."""
 
     now_s = 1000.0
 
@@ -75,7 +75,7 @@ _DENIED = Translator(()).error(OntapError(6, "no"), status=403)
         (NotFound("gone"), 0, 0.0, False, Outcome.NOT_DONE, 33),
     ],
 )
-def test_how_long_nothing_is_called_undone(
+def test_a_change_is_not_reported_as_not_done_too_early(
     job: Any, running: int, age_s: float, there: bool, outcome: Outcome, waited_s: float, waiting: _Waiting
 ) -> None:
     recorded = JournalState("0199-job", "x", "1" if job else None, {"url": "PATCH /api/x"}, age_s)
@@ -100,7 +100,7 @@ def test_a_later_step_that_is_refused_is_not_tried_again(waiting: _Waiting) -> N
     assert len(probes) == 1
 
 
-def test_what_arrives_during_the_last_look_is_looked_for_again(waiting: _Waiting) -> None:
+def test_a_change_that_arrives_during_the_last_look_is_looked_up_again(waiting: _Waiting) -> None:
     outcomes = [Outcome.DONE, Outcome.NOT_DONE]
 
     def slow(_: Any) -> ReconciledOutcome:
