@@ -1,4 +1,4 @@
-"""What every test may ask for: a real Redis, and Hypothesis in profile `dev` (quick, default) or `ci` (thorough)."""
+"""Fixtures of all tests: a real Redis, and Hypothesis in profile `dev` (quick, default) or `ci` (thorough)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.config.audit_log import logger as audit_logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A loaded machine is no reason to fail: no deadline, and no complaint about slow examples.
+# A loaded machine is no reason to fail: no deadline, and no health check for slow examples.
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dev")
@@ -32,7 +32,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
     try:
         server.await_ready(timeout_s=20)
         with Redis.from_url(server.url) as client:
-            # What a killed server keeps is tested with servers of their own; here nobody has to wait for the disk.
+            # What survives a kill is tested with separate servers; here no test has to wait for the disk.
             client.config_set("appendfsync", "no")
         yield server
     finally:
@@ -63,7 +63,7 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process is busy alone at the end.
+    """Begin with the slowest tests, so that no process is busy alone at the end.
 
     The tests of a file run in one process, and so do all that share a service, which is then started only once.
     """
@@ -93,7 +93,7 @@ def _place(item: pytest.Item) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out, and for want of what."""
+    """Report which tests were skipped, and what they need."""
     skipped = terminalreporter.getreports("skipped")
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped if report.longrepr)
     for reason, count in reasons.most_common():

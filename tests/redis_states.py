@@ -39,7 +39,7 @@ def memory_full(client: redis.Redis, _folder: Path) -> AbstractContextManager[No
 
 @contextmanager
 def read_only(client: redis.Redis, _folder: Path) -> Iterator[None]:
-    """READONLY: a replica whose master is nowhere."""
+    """READONLY: a replica whose master does not exist."""
     client.replicaof("127.0.0.1", "1")
     try:
         yield
@@ -73,7 +73,7 @@ def _put_folder_at(path: Path) -> None:
 
 @contextmanager
 def too_many_clients(client: redis.Redis, _folder: Path) -> Iterator[None]:
-    """Everybody but this client is thrown out, and hardly anybody gets in."""
+    """All clients but this one are disconnected, and hardly any can connect."""
     client.config_set("maxclients", 2)
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     try:

@@ -91,7 +91,7 @@ def _asserting(functions: list[tuple[Path, Function]]) -> set[str]:
     return names
 
 
-def test_every_test_can_fail():
+def test_every_test_has_an_assertion():
     functions = _functions()
     asserting = _asserting(functions)
     tests = [(path, function) for path, function in functions if function.name.startswith("test")]
@@ -122,6 +122,6 @@ def test_every_test_can_fail():
         ("for each in found(): pass\n    assert found()", []),
     ],
 )
-def test_a_loop_over_what_may_be_nothing_is_found(loop, lines):
+def test_assertions_in_loops_over_empty_collections_are_detected(loop, lines):
     (test,) = (each for each in ast.parse(f"def test():\n    {loop}").body if isinstance(each, ast.FunctionDef))
     assert _loops_over_what_may_be_nothing(test, {"made"}) == lines

@@ -63,7 +63,7 @@ GUARDS = (
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: f"{guard.owner}.{guard.lock}")
-def test_what_a_lock_guards_is_used_with_the_lock(guard: Guard):
+def test_guarded_attributes_are_used_with_their_lock(guard: Guard):
     methods = [node for node in _class_of(guard).body if isinstance(node, ast.FunctionDef)]
     assert guard.held | guard.lookers <= {method.name for method in methods}
     used = [use for method in methods for use in _uses(guard, method, method.name in guard.held)]
@@ -71,7 +71,7 @@ def test_what_a_lock_guards_is_used_with_the_lock(guard: Guard):
     assert [(name, line) for name, line, is_held in used if not is_held] == []
 
 
-def test_every_lock_is_known_to_guard_something():
+def test_every_lock_guards_known_attributes():
     known = {(guard.file, guard.lock) for guard in GUARDS}
     # These are taken by `acquire` or through another object; what they do is tested by what waits for them.
     others = {
@@ -83,7 +83,7 @@ def test_every_lock_is_known_to_guard_something():
     assert set(_locks()) == known | others
 
 
-def test_what_is_remembered_for_all_threads_has_a_lock():
+def test_collections_shared_by_threads_have_a_lock():
     """cachetools' dictionaries are not safe by themselves."""
     decorators = [
         ast.unparse(decorator)

@@ -31,7 +31,7 @@ def _lines(source: str) -> set[str]:
         ("def a():\n    return b", {"def a():\n    return None"}),
     ],
 )
-def test_faults_of_python(source: str, mutants: set[str]):
+def test_python_mutants(source: str, mutants: set[str]):
     assert _lines(source) == mutants
 
 
@@ -48,7 +48,7 @@ def test_faults_of_python(source: str, mutants: set[str]):
         ("-- if a and b then", set()),
     ],
 )  # fmt: skip
-def test_faults_of_lua(source: str, mutants: set[str]):
+def test_lua_mutants(source: str, mutants: set[str]):
     assert {edit.text for edit in lua.mutants(source)} == mutants
 
 
@@ -61,7 +61,7 @@ def test_each_accepted_mutant_is_of_a_file_and_has_one_reason():
     assert [name for entry in accepted if not (top / (name := entry["mutant"].partition(" ")[0])).is_file()] == []
 
 
-def test_scripts_tell_their_lines(redis_client):
+def test_instrumented_scripts_report_their_lines(redis_client):
     with redis_client.pubsub() as subscriber:
         subscriber.psubscribe(f"*{CHANNEL}")
         assert subscriber.get_message(timeout=5)["type"] == "psubscribe"
@@ -73,5 +73,5 @@ def test_scripts_tell_their_lines(redis_client):
 
 
 @pytest.mark.parametrize("name", script_names())
-def test_every_script_can_be_made_to_tell(redis_client, name: str):
+def test_every_script_can_be_instrumented(redis_client, name: str):
     assert redis_client.script_load(traced(name, script_source(name), is_first=True))

@@ -1,4 +1,4 @@
-"""Every thread that the product starts is a daemon: otherwise a process that is asked to end lives on with it."""
+"""Every thread that the product starts is a daemon: otherwise a process that is asked to end would go on with it."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def strays(page: Path) -> list[str]:
-    """Return commands that stand outside blocks of ``sh``, where nobody tries them."""
+    """Return commands outside blocks of ``sh``, which are not run by tests."""
     text = page.read_text(encoding="utf-8")
     indented = [line.strip() for line in _FENCE.sub("", text).splitlines() if re.match(r"    \S", line)]
     others = [

@@ -1,4 +1,4 @@
-"""Every command of the manual is typed here, page by page, as somebody new would: against a running service."""
+"""Every command of the manual is run here, page by page, as a new user would: against a running service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from deploy.dev.embedded_redis import free_port
 from tests.docs.pages import PAGES, TOP, Block, blocks, strays
 
-#: Where a page starts the service itself; the others that speak to it find one running.
+#: The command with which a page starts the service itself; the others that use the service find one running.
 _STARTS = "make devserver"
 _REASON = re.compile(r"not run here: \w+ \w.+")
 _PROGRAMS = [page for page in PAGES if any(block.kind == "sh" and block.runs for block in blocks(page))]
@@ -27,10 +27,10 @@ def _named(pages: list[Path]) -> list[object]:
 
 
 class Reader:
-    """Somebody with a clone of their own, a shell, and ports that nobody else uses."""
+    """A user with a clone, a shell, and free ports."""
 
-    def __init__(self, folder: Path, neighbour: Reader | None = None) -> None:
-        """``neighbour``: another reader, whose service this one uses, too."""
+    def __init__(self, folder: Path, other: Reader | None = None) -> None:
+        """``other``: another reader, whose service this one uses, too."""
         self.clone = folder / "clone"
         self.clone.mkdir()
         for path in TOP.iterdir():
@@ -38,15 +38,13 @@ class Reader:
                 (self.clone / path.name).symlink_to(path)
         # An answer of 400 or more is a failure, without a flag in each command of the manual.
         (folder / ".curlrc").write_text("fail-with-body\n")
-        self.ports: dict[str, str] = (
-            neighbour.ports if neighbour else {"8000": str(free_port()), "5555": str(free_port())}
-        )
+        self.ports: dict[str, str] = other.ports if other else {"8000": str(free_port()), "5555": str(free_port())}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "MAKE", "PYTEST_"))}
         self.environment: dict[str, str] = {
             **kept,
             "HOME": str(folder),
             "PATH": f"{TOP / '.venv' / 'bin'}:{kept['PATH']}",
-            "SAPI_DEV_FOLDER": neighbour.environment["SAPI_DEV_FOLDER"] if neighbour else str(folder / "dev"),
+            "SAPI_DEV_FOLDER": other.environment["SAPI_DEV_FOLDER"] if other else str(folder / "dev"),
             "SAPI_PORT": self.ports["8000"],
             "SAPI_FLOWER_PORT": self.ports["5555"],
         }
@@ -76,7 +74,7 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Somebody without a service."""
+    """A reader without a service."""
     somebody = Reader(tmp_path)
     yield somebody
     _succeed(somebody.shell("make stop"))
@@ -84,7 +82,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """Somebody who runs a service for pages that find one running."""
+    """A reader who runs a service for pages that need one."""
     somebody = Reader(tmp_path_factory.mktemp("operator"))
     _succeed(somebody.shell(_STARTS))
     yield somebody
@@ -130,17 +128,17 @@ def test_every_command_works_with_a_running_service(page: Path, operator: Reader
 
 
 @pytest.mark.parametrize("page", _named(PAGES))
-def test_no_command_stands_where_nobody_tries_it(page: Path) -> None:
+def test_every_command_is_in_a_tested_block(page: Path) -> None:
     assert strays(page) == []
 
 
 @pytest.mark.parametrize("page", _named(PAGES))
-def test_what_is_not_run_has_a_reason(page: Path) -> None:
+def test_blocks_that_are_not_run_have_a_reason(page: Path) -> None:
     for block in blocks(page):
         assert block.kind != "sh" or not block.note or block.exit_status or _REASON.fullmatch(block.note), block
 
 
-def test_programs_are_all_saved_or_part_of_the_text() -> None:
+def test_every_python_program_is_saved_or_not_run() -> None:
     programs = [block for page in PAGES for block in blocks(page) if block.kind == "python"]
     assert len(programs) >= 3
     assert [block for block in programs if block.runs and not block.file] == []

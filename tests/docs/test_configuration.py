@@ -22,12 +22,12 @@ _STARTS = {
 }
 
 
-def test_the_committed_page_is_what_the_code_says():
+def test_the_committed_page_is_up_to_date():
     assert configuration.PAGE.read_text(encoding="utf-8") == configuration.page(), "run: make configuration"
 
 
 @pytest.mark.parametrize("process", configuration.ENV_FILES)
-def test_the_committed_lists_for_compose_are_what_the_code_says(process):
+def test_the_committed_lists_for_compose_are_up_to_date(process):
     committed = configuration.ENV_FILES[process].read_text(encoding="utf-8")
     assert committed == configuration.env_file(process), "run: make configuration"
 
@@ -63,7 +63,7 @@ def test_every_option_and_variable_has_a_meaning():
 @pytest.mark.parametrize(
     ("variable", "value"), [("SAPI_CACHE_FRESH", "soon"), ("SAPI_LEASE", "1000"), ("SAPI_REDIS_URL_FILE", "/not/there")]
 )
-def test_a_wrong_value_stops_the_start_with_one_line(process, variable, value):
+def test_an_invalid_value_stops_the_start_with_one_line(process, variable, value):
     environment = clean_environment() | {"SAPI_BACKENDS": "dummy🌈DummyStorage", "SAPI_DEBUG": "true", variable: value}
     ended = subprocess.run(
         _STARTS[process], cwd=_TOP, env=environment, check=False, capture_output=True, text=True, timeout=60
@@ -75,7 +75,7 @@ def test_a_wrong_value_stops_the_start_with_one_line(process, variable, value):
 
 
 @pytest.mark.parametrize("name", ["redis_url", "broker_url"])
-def test_a_secret_of_the_queue_may_stand_in_a_file(tmp_path, monkeypatch, name):
+def test_a_secret_of_the_queue_may_be_read_from_a_file(tmp_path, monkeypatch, name):
     secret = tmp_path / "url"
     secret.write_text("redis://:open-sesame@redis.test:6379/1\n")
     monkeypatch.setenv(f"SAPI_{name.upper()}_FILE", str(secret))

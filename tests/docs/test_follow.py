@@ -17,7 +17,7 @@ from tests.docs.pages import TOP, blocks
 
 
 class _Service(ThreadingHTTPServer):
-    """Answers one thing after the other, and the last one from then on."""
+    """Sends the given responses in order, and repeats the last one."""
 
     answers: list[tuple[int, dict[str, Any]]]
 
@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no access log."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def service() -> Iterator[_Service]:
 
 
 def _follow(folder: Path, port: int, limit_s: int) -> int:
-    """Type what the page says, as somebody whose curl has no configuration of its own."""
+    """Run the commands of the page, without a configuration of curl."""
     (block,) = [candidate for candidate in blocks(TOP / "docs" / "clients.md") if "follow() {" in candidate.text]
     function = re.sub(r"^follow \$JOB\n", "", block.text, flags=re.MULTILINE)
     script = f"API=http://127.0.0.1:{port}\n{function}\nfollow /v4/jobs/x {limit_s}"
@@ -76,19 +76,19 @@ def _job(state: str, code: str = "") -> tuple[int, dict[str, Any]]:
         ([(503, {}), _job("succeeded")], 0),
     ],
 )
-def test_it_says_how_it_ended(tmp_path: Path, service: _Service, answers: list[tuple[int, Any]], status: int):
+def test_exit_status_of_the_job(tmp_path: Path, service: _Service, answers: list[tuple[int, Any]], status: int):
     service.answers = list(answers)
     assert _follow(tmp_path, service.server_port, 30) == status
 
 
-def test_it_does_not_wait_for_ever(tmp_path: Path, service: _Service):
+def test_the_time_limit_ends_the_wait(tmp_path: Path, service: _Service):
     service.answers = [_job("running")]
     assert _follow(tmp_path, service.server_port, 1) == 124
     service.answers = [(503, {})]
     assert _follow(tmp_path, service.server_port, 1) == 75
 
 
-def test_nothing_listening_is_unavailable(tmp_path: Path, service: _Service):
+def test_an_unreachable_service_is_unavailable(tmp_path: Path, service: _Service):
     port = service.server_port
     service.shutdown()
     service.server_close()

@@ -36,7 +36,7 @@ def _is_there(module: str) -> bool:
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
-def test_what_a_page_names_exists(page: Path):
+def test_files_named_in_pages_exist(page: Path):
     text = page.read_text()
     files = {
         name
@@ -48,14 +48,14 @@ def test_what_a_page_names_exists(page: Path):
     assert files | modules == set()
 
 
-def test_the_manual_names_files_and_modules():
+def test_the_manual_names_many_files():
     text = "".join(page.read_text() for page in _PAGES)
     assert len(_FILE.findall(text)) > 20
     assert len(_MODULE.findall(text)) > 5
     assert len(_NAME.findall(text)) > 10
 
 
-def test_pictures_are_those_that_the_program_takes() -> None:
+def test_pictures_are_those_made_by_the_program() -> None:
     pages = {f"console-{name}.png" for name in pages_of("failed", "waiting")}
     pictures = re.findall(r"\(_static/(console-[a-z-]+\.png)\)", (_TOP / "docs" / "console.md").read_text("utf-8"))
     assert sorted(pictures) == sorted(pages)

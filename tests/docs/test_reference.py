@@ -43,7 +43,7 @@ _DOCUMENT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_what_is_in_a_document_is_in_the_reference() -> None:
+def test_every_part_of_the_document_is_in_the_reference() -> None:
     lines = markdown(_DOCUMENT).splitlines()
     assert [line for line in lines if line.startswith("### ")] == [
         "### GET /things/{name}", "### DELETE /things/{name}", "### Thing", "### Anything", "### Nothing",

@@ -1,4 +1,4 @@
-"""The review in the page on security: every point is there, and what it names is there, too."""
+"""The review in the page on security: every entry is listed, and the files that it names exist."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TOP_TEN = rows("OWASP API Security Top 10 (2023)")
 ASVS = rows("OWASP ASVS 5.0, level 2")
 
 
-def test_every_point_of_the_top_ten_is_there():
+def test_every_risk_of_the_top_ten_is_listed():
     assert [row[0].split()[0] for row in TOP_TEN] == [f"API{number}" for number in range(1, 11)]
 
 
-def test_every_requirement_is_there_once():
+def test_every_requirement_is_listed_once():
     numbers = [number for row in ASVS for number in row[0].split(", ")]
     assert len(numbers) == len(set(numbers))
     assert set(numbers) == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("row", TOP_TEN + ASVS, ids=lambda row: row[0])
-def test_a_point_names_what_holds_it(row: list[str]):
+def test_each_entry_names_its_code_and_tests(row: list[str]):
     _, state, how, enforced, tested = row
     assert state in STATES
     assert how

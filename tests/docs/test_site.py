@@ -32,7 +32,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
-def test_every_page_is_there_and_found_from_the_first(site: Path) -> None:
+def test_every_page_can_be_reached_from_the_first(site: Path) -> None:
     first = (site / "index.html").read_text()
     pages = list((_TOP / "docs").glob("*.md"))
     assert len(pages) > 10
@@ -41,7 +41,7 @@ def test_every_page_is_there_and_found_from_the_first(site: Path) -> None:
         assert f'href="{page.stem}.html"' in first or page.stem == "index", page.name
 
 
-def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+def test_no_page_loads_files_of_other_hosts(site: Path) -> None:
     files = [path for path in site.rglob("*") if path.suffix in {".html", ".css"}]
     assert len(files) > 10
     assert [path.name for path in files if _FETCHED.search(path.read_text())] == []
@@ -65,7 +65,7 @@ def test_the_reference_has_every_route_schema_and_problem(site: Path) -> None:
     assert "### Volume\n" in text
 
 
-def test_the_reference_says_roles_what_is_needed_and_what_to_try_again() -> None:
+def test_the_reference_states_roles_required_fields_and_retryable_problems() -> None:
     document = openapi.document()
     text = reference.markdown(document)
     operations = [

@@ -1,4 +1,4 @@
-"""Processes that end with the test, whatever becomes of it."""
+"""Processes that end with the test, also when it fails."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str, limit_s: float = _LIMIT_S) -> T:
-    """Look until there is something to see."""
+    """Repeat a check until it is true."""
     until = time.monotonic() + limit_s
     while True:
         seen = look()
@@ -100,7 +100,7 @@ class Deployment:
     def worker(
         self, name: str, host: Host | None = None, queue_classes: str = "write,read,list"
     ) -> subprocess.Popen[bytes]:
-        """Start a worker that keeps a book of what it sends to the storage system."""
+        """Start a worker that logs what it sends to the storage system."""
         command = (sys.executable, "-m", "tests.chaos.worker", "--node", name, "--queues", queue_classes)
         return self.start(name, *command, host=host, env=self._worker_env)
 

@@ -1,4 +1,4 @@
-"""Hosts of one's own: network namespaces on a switch, whose cables can be pulled."""
+"""Simulated hosts: network namespaces on a switch, which can be disconnected."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Host:
         return ["ip", "netns", "exec", self.namespace, *words]
 
     def cut(self) -> None:
-        """Pull its cable: packets vanish both ways, and no connection notices."""
+        """Disconnect it: packets are dropped both ways, and no connection is closed."""
         self._link("down")
 
     def heal(self) -> None:
-        """Plug its cable in again."""
+        """Connect it again."""
         self._link("up")
 
     def _link(self, state: str) -> None:

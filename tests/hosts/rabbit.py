@@ -13,7 +13,7 @@ from deploy.dev.embedded_redis import free_port, is_free
 from tests.hosts.deployment import Deployment, eventually
 from tests.launcher import end
 
-#: Where Debian keeps the program that runs as whoever starts it (`rabbitmq-server` itself changes the user).
+#: Debian's program that runs as the user that starts it (`rabbitmq-server` itself changes the user).
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _USER = "hosts"
 
@@ -43,7 +43,7 @@ class Rabbit:
         (self._folder / "plugins").write_text("[].\n")
         mapper = ("epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1")
         deployment.start("epmd", *mapper, env=self._env)
-        # The broker would start one itself otherwise, which outlives everybody.
+        # The broker would start one itself otherwise, which outlives the test.
         eventually(lambda: not is_free(self._mapper_port), "the port mapper listens")
 
     def start(self) -> None:
@@ -52,7 +52,7 @@ class Rabbit:
         eventually(self._answers, "RabbitMQ answers", 60)
 
     def kill(self) -> None:
-        """End it with no time to say anything."""
+        """Kill it."""
         assert self._process is not None
         end(self._process, signal.SIGKILL)
 

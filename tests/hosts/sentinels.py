@@ -59,15 +59,15 @@ class Watched:
         return max(set(ports), key=ports.count)
 
     def kill(self, port: int) -> None:
-        """End a server with no time to say anything."""
+        """Kill a server."""
         end(self._servers[port], signal.SIGKILL)
 
     def freeze(self, port: int) -> None:
-        """Stop a server for as long as one likes."""
+        """Freeze a server (SIGSTOP)."""
         self._servers[port].send_signal(signal.SIGSTOP)
 
     def thaw(self, port: int) -> None:
-        """Let it go on as if nothing had happened."""
+        """Let it continue (SIGCONT)."""
         self._servers[port].send_signal(signal.SIGCONT)
 
     def await_master_other_than(self, port: int) -> int:

@@ -1,4 +1,4 @@
-"""Redis, front end and workers on hosts of their own, whose cables are pulled and plugged in again."""
+"""Redis, front end and workers on hosts of their own, which are disconnected and connected again."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def spread(tmp_path: Path, network: Network) -> Iterator[Deployment]:
-    """A service whose changes take their time, with nothing started yet."""
+    """A service whose changes take a while, with nothing started yet."""
     made = Deployment(tmp_path, latency_s=_LATENCY_S)
     yield made
     made.stop()
 
 
-def test_a_host_that_is_cut_off_loses_nothing_and_overwrites_nothing(spread: Deployment, network: Network):
+def test_a_disconnected_host_loses_nothing_and_overwrites_nothing(spread: Deployment, network: Network):
     redis, front = network.host("redis"), network.host("front")
     spread.env["SAPI_REDIS_URL"] = f"redis://:{spread.redis_password}@{redis.address}:6379/0"
     spread.redis("redis", 6379, *safe(spread.redis_password), host=redis)
@@ -61,7 +61,7 @@ def test_a_host_that_is_cut_off_loses_nothing_and_overwrites_nothing(spread: Dep
     assert client.get("/v4/filer/volumes/one", headers={"Prefer": "wait=25"}).status_code == 404
     assert job_id not in spread.sent()
 
-    # Redis is cut off from everybody: that is said at once, and mends itself.
+    # Redis is disconnected from all hosts: that is reported at once, and recovers by itself.
     waiting = [client.submit("POST", f"/v4/filer/volumes/wait{n}", {})["id"] for n in range(12)]
     redis.cut()
     away = client.post("/v4/filer/volumes/away", json={}, timeout=10)

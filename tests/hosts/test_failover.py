@@ -1,4 +1,4 @@
-"""Redis with a replica and sentinels: its master dies, or falls silent and comes back, while clients submit."""
+"""Redis with a replica and sentinels: its master is killed, or frozen and continued, while clients submit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_failover_loses_no_accepted_job_and_makes_no_change_twice(deployment: 
         _goes_on(load)
         watched.freeze(alive)
         watched.await_master_other_than(alive)
-        # It believes for a while that it is the master still, and learns then that it may write no more.
+        # For a while it still acts as the master, until it learns that it may not write any more.
         watched.thaw(alive)
         watched.await_replicas_of(dead)
         _goes_on(load)
@@ -57,7 +57,7 @@ def test_a_failover_loses_no_accepted_job_and_makes_no_change_twice(deployment: 
     assert [worker.poll() for worker in workers] == [None, None]
 
 
-def test_without_one_of_its_replicas_nothing_is_accepted_and_nothing_begun(deployment: Deployment):
+def test_without_enough_replicas_no_job_is_accepted_or_begun(deployment: Deployment):
     watched = Watched(deployment, replicas=2)
     watched.start()
     deployment.env |= {"SAPI_REDIS_URL": watched.url, "SAPI_WAIT_REPLICAS": "2"}

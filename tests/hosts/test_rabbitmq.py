@@ -1,4 +1,4 @@
-"""RabbitMQ carries the messages, Redis keeps the records: it dies, falls silent, or carries what nobody knows."""
+"""RabbitMQ carries the messages, Redis stores the records: the broker is killed, frozen, or has unknown messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _send(url: str, task: str) -> None:
         )
 
 
-def _silences(deployment: Deployment) -> int:
+def _count_silence(deployment: Deployment) -> int:
     """How often a worker has noticed that the broker does not answer."""
     log = deployment.log("one")
     return sum(log.count(words) for words in _SILENT)
@@ -55,7 +55,7 @@ def _goes_on(load: Load) -> None:
     eventually(lambda: load.count(202) > before + 3, "jobs are accepted")
 
 
-def test_whatever_befalls_the_broker_no_job_is_lost_and_no_change_made_twice(deployment: Deployment):
+def test_no_job_is_lost_or_repeated_when_the_broker_fails(deployment: Deployment):
     rabbit, port = Rabbit(deployment), free_port()
     rabbit.start()
     deployment.env |= {
@@ -83,14 +83,14 @@ def test_whatever_befalls_the_broker_no_job_is_lost_and_no_change_made_twice(dep
         rabbit.start()
         eventually(lambda: deployment.log("one").count(_CONNECTED) > connections, "a worker is connected again", 60)
         _goes_on(load)
-        noticed = _silences(deployment)
+        noticed = _count_silence(deployment)
         rabbit.signal(signal.SIGSTOP)
         _goes_on(load)
         # On its connection, or when it connects: it may just have lost one, for the message of somebody else.
-        eventually(lambda: _silences(deployment) > noticed, "a worker hears nothing", 60)
+        eventually(lambda: _count_silence(deployment) > noticed, "a worker hears nothing", 60)
         rabbit.signal(signal.SIGCONT)
         _goes_on(load)
-    # Nobody was refused: what is accepted does not depend on the broker.
+    # No request was refused: acceptance does not depend on the broker.
     assert set(load.statuses) == {202}
     assert {client.ended(job_id)["state"] for job_id in load.accepted} == {"succeeded"}
     assert set(deployment.sent().values()) == {1}

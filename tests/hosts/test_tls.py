@@ -18,7 +18,7 @@ from worker.store.client import REDIS_UNAVAILABLE, connect
 
 
 def _server_with_tls() -> str:
-    """A Redis server that speaks TLS; empty where there is none."""
+    """A Redis server with TLS; empty where there is none."""
     for name in ("redis-server", "valkey-server"):
         program = shutil.which(name)
         if program is not None:
@@ -38,7 +38,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of localhost that vouches for itself, its key beside it."""
+    """A self-signed certificate of localhost, with its key beside it."""
     made = tmp_path_factory.mktemp("tls") / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -58,7 +58,7 @@ def _lines(certificate: Path, port: int) -> tuple[str, ...]:
 
 @pytest.fixture
 def port(deployment: Deployment, certificate: Path) -> int:
-    """The port of a Redis that speaks nothing but TLS, and of which sentinels know."""
+    """The port of a Redis with TLS only, which is monitored by sentinels."""
     chosen = free_port()
     deployment.redis(
         "redis", 0, *_lines(certificate, chosen), f"requirepass {deployment.redis_password}", program=_SERVER
@@ -92,13 +92,13 @@ def _carries(url: str) -> bool:
     return True
 
 
-def test_records_and_messages_go_by_tls(deployment: Deployment, certificate: Path, port: int):
+def test_records_and_messages_are_sent_over_tls(deployment: Deployment, certificate: Path, port: int):
     url = f"rediss://:{deployment.redis_password}@localhost:{port}/0?ssl_ca_certs={certificate}"
     eventually(lambda: _answers(url), "Redis answers")
     assert _carries(url)
 
 
-def test_sentinels_are_asked_by_tls_too(deployment: Deployment, certificate: Path, port: int):
+def test_sentinels_are_queried_over_tls(deployment: Deployment, certificate: Path, port: int):
     sentinel = free_port()
     deployment.redis(
         "sentinel", 0, *_lines(certificate, sentinel), f"sentinel monitor sapi 127.0.0.1 {port} 1",
@@ -112,7 +112,7 @@ def test_sentinels_are_asked_by_tls_too(deployment: Deployment, certificate: Pat
     assert _carries(url)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(deployment: Deployment, certificate: Path, port: int):
+def test_an_untrusted_certificate_is_refused(deployment: Deployment, certificate: Path, port: int):
     start = f"rediss://:{deployment.redis_password}@localhost:{port}/0"
     eventually(lambda: _answers(f"{start}?ssl_ca_certs={certificate}"), "Redis answers")
     with pytest.raises(redis.ConnectionError, match="certificate"):

@@ -1,1 +1,1 @@
-"""An OAuth2 and OpenID Connect provider of our own, made with Authlib, that tests speak to over real HTTP."""
+"""An OAuth2 and OpenID Connect provider of our own, made with Authlib, which tests use over real HTTP."""

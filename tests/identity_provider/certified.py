@@ -1,4 +1,4 @@
-"""The certified `oidc-provider` of npm, where Node is at hand: another opinion than Authlib's on the protocols."""
+"""The certified `oidc-provider` of npm, where Node is installed: an implementation independent of Authlib."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _key(_number: int) -> RSAKey:
 
 
 class IdentityProvider:
-    """Users and clients are added by tests; so are troubles.
+    """Tests add users, clients and failures.
 
     Args:
         host: The address that it listens on, and has in its issuer.
@@ -56,9 +56,9 @@ class IdentityProvider:
         self.has_device_flow = False
         self.request_counts: Counter[str] = Counter()
         self.audience = ""
-        #: Claims that tokens do not hold: they must be asked for elsewhere.
+        #: Claims that tokens do not hold: they must be requested elsewhere.
         self.hidden_claims: set[str] = set()
-        #: Issue access tokens that nobody can read.
+        #: Issue opaque access tokens.
         self.opaque = False
         #: While this is not set, no answer is given.
         self.awake = threading.Event()

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tried(chosen: Sequence[Mutant], jobs: int, limit_s: float) -> int:
     accepted = tuple(entry["mutant"] for entry in tomllib.loads(_ACCEPTED.read_text())["accepted"])
     counted: Counter[str] = Counter()
-    # Whoever ends the run early learns how far it came.
+    # A run that is ended early reports how far it came.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for mutant, outcome in outcomes(_TOP, chosen, jobs, limit_s):

@@ -55,7 +55,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Generator[None, Any, 
 
 
 class _Listener:
-    """Hears which lines of scripts run."""
+    """Receives which lines of scripts run."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class _Listener:
         self._heard.psubscribe(f"*{CHANNEL}")
 
     def lines(self) -> set[str]:
-        """What was heard since this was asked last; nothing where a test has cut all connections."""
+        """What was received since the last call; nothing where a test has closed all connections."""
         lines: set[str] = set()
         try:
             self._client.publish(CHANNEL, _END)

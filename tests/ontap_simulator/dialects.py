@@ -19,9 +19,9 @@ _NEWER_OBJECTS = frozenset(name.partition(".")[0] for name in NEWER)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one filer speaks."""
+    """How one filer answers."""
 
-    #: One answer per connection: said (HTTP/1.0), or not (closed without a word).
+    #: One response per connection: announced (HTTP/1.0), or not (closed without notice).
     is_http_1_0: bool = False
     closes_silently: bool = False
     #: How the bytes of an answer come.
@@ -31,7 +31,7 @@ class Dialect:
     is_terse: bool = False
     #: Refusals that are no common ones come with this status.
     refusal_status: int = 400
-    #: The most records of a page, whatever was asked for; an empty page at the end.
+    #: The most records of a page, whatever was requested; an empty page at the end.
     page: int = 0
     #: Changes are carried out before they are answered: "" (no), "unnamed", or "named" (the answer names the job).
     synchronous: str = ""

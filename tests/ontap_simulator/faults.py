@@ -1,4 +1,4 @@
-"""What can go wrong on demand, and for which requests."""
+"""Faults on demand, and for which requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Fault:
     method: str = ".*"
     path: str = ".*"
     times: int = 1
-    #: How many requests that it fits pass unharmed before.
+    #: How many matching requests are served without a fault before.
     after: int = 0
     seconds: float = 30.0
     status: int = 503

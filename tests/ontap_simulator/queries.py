@@ -1,4 +1,4 @@
-"""ONTAP's query language: operators live inside the values, and every parameter narrows the result."""
+"""ONTAP's query language: operators are part of the values, and every parameter narrows the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def values_at(record: Any, name: str) -> list[Any]:
-    """What stands at a dotted name; names run through lists. Empty: not set."""
+    """The values at a dotted name, also in items of lists. Empty: not set."""
     values = [record]
     for part in name.split("."):
         values = [item for value in values for item in _step(value, part)]

@@ -81,7 +81,7 @@ class Simulator:
         self._server.server_close()
 
     def fault(self, kind: Kind, **what: Any) -> Fault:
-        """Let something go wrong."""
+        """Add a fault."""
         made = Fault(kind, **what)
         self.faults.append(made)
         return made

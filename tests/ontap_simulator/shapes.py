@@ -39,7 +39,7 @@ class Shape:
         unlisted: tuple[str, ...] = (),
     ) -> None:
         self.schema: Any = schema()
-        #: Shown without being asked for.
+        #: Shown without being requested.
         self.default = default
         #: Left out of ``fields=*``.
         self.expensive = expensive
@@ -72,7 +72,7 @@ class Shape:
         _walk(self.schema, body, "", [name.replace("links", "_links") for name in allowed], self.read_only)
 
     def show(self, record: dict[str, Any], fields: list[str], queried: list[str] = []) -> dict[str, Any]:  # noqa: B006
-        """The record with the fields that were asked for, by ``fields`` or in the query, and its links."""
+        """The record with the requested fields, by ``fields`` or in the query, and its links."""
         if "**" in fields:
             return copy.deepcopy(record)
         selected: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The simulator speaks as ONTAP does where the driver, or a test, relies on it."""
+"""The simulator answers as ONTAP does where the driver, or a test, relies on it."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def ask(ontap: Simulator, path: str, method: str = "GET", user: str = "storage-a
         (">a", [2, 3]),
     ],
 )
-def test_operators_live_in_the_values(expression: str, expected: list[int]) -> None:
+def test_operators_are_part_of_the_values(expression: str, expected: list[int]) -> None:
     records: list[Any] = [{"id": 1, "n": "a"}, {"id": 2, "n": "b.c"}, {"id": 3, "n": "b..d"}, {"id": 4}]
 
     assert [record["id"] for record in records if matches(record, {"n": expression})] == expected
 
 
-def test_names_run_through_lists() -> None:
+def test_names_match_items_of_lists() -> None:
     assert matches({"aggregates": [{"name": "a"}, {"name": "b"}]}, {"aggregates.name": "b"})
 
 
-def test_a_collection_shows_little_unless_asked(ontap: Simulator) -> None:
+def test_a_collection_has_few_fields_by_default(ontap: Simulator) -> None:
     volume = ask(ontap, "/storage/volumes?name=v1").json()["records"][0]
     assert set(volume) == {"uuid", "name", "_links"}
     volume = ask(ontap, "/storage/volumes?name=v1&fields=*").json()["records"][0]
@@ -69,7 +69,7 @@ def test_a_collection_shows_little_unless_asked(ontap: Simulator) -> None:
     assert (volume["nas"], volume["state"]) == ({"path": "/v1"}, "online")
 
 
-def test_pages_lead_to_each_other(ontap: Simulator) -> None:
+def test_pages_are_linked(ontap: Simulator) -> None:
     names, path = [], "/storage/volumes?fields=name&max_records=2"
     while path:
         page = ask(ontap, path).json()
@@ -97,13 +97,13 @@ def test_pages_lead_to_each_other(ontap: Simulator) -> None:
         ("PATCH", "/storage/volumes/none?return_timeout=5", {"state": "online"}, 404, "4"),
     ],
 )
-def test_what_is_wrong_is_refused(method: str, path: str, body: Any, status: int, code: str, ontap: Simulator) -> None:
+def test_each_refused_request(method: str, path: str, body: Any, status: int, code: str, ontap: Simulator) -> None:
     answer = ask(ontap, path, method, json=body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_a_change_is_a_job_that_ends_and_is_forgotten(ontap: Simulator) -> None:
+def test_a_change_is_a_job_that_ends_and_expires(ontap: Simulator) -> None:
     uuid = next(iter(ontap.world.volumes))
     answer = ask(ontap, f"/storage/volumes/{uuid}", "PATCH", json={"size": 2**30})
     job = answer.json()["job"]
@@ -115,7 +115,7 @@ def test_a_change_is_a_job_that_ends_and_is_forgotten(ontap: Simulator) -> None:
     assert ask(ontap, f"/cluster/jobs/{job['uuid']}").status_code == 404
 
 
-def test_accounts(ontap: Simulator) -> None:
+def test_accounts_see_their_own_vserver(ontap: Simulator) -> None:
     ontap.world.add_volume("theirs", svm="vs2")
 
     assert ask(ontap, "/storage/volumes").json()["num_records"] == 6
@@ -124,7 +124,7 @@ def test_accounts(ontap: Simulator) -> None:
     assert requests.get(f"http://127.0.0.1:{ontap.port}/api/cluster/jobs", timeout=10).status_code == 401
 
 
-def test_the_library_itself_is_at_home_here(ontap: Simulator) -> None:
+def test_netapp_ontap_works_with_the_simulator(ontap: Simulator) -> None:
     password, vserver = ontap.accounts["vsadmin"]
     with HostConnection(
         "127.0.0.1", "vsadmin", password, port=ontap.port, scheme="http", poll_interval=1, poll_timeout=5

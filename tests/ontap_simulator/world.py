@@ -31,7 +31,7 @@ def now_text(*, after: str = "") -> str:
 
 @dataclass(frozen=True)
 class Effect:
-    """One change that took effect: the judge in tests."""
+    """One change that took effect, by which tests check the outcome."""
 
     method: str
     path: str
@@ -104,7 +104,7 @@ class World:
         self.empty_last_page = False
         #: Fields that this release does not know yet.
         self.unknown_fields: frozenset[str] = frozenset()
-        #: Does it name all fields that were asked for, where it refuses one?
+        #: Does it name all requested fields, where it refuses one?
         self.is_vague_about_fields = False
         #: For how long a new object does not show, in seconds.
         self.hidden_seconds = 0.0
@@ -279,7 +279,7 @@ def full_rule(index: int, clients: list[str], **rights: Any) -> Record:
 
 
 def refresh(volume: Record) -> None:
-    """Keep what ONTAP derives true to what it is derived from."""
+    """Update the fields that ONTAP derives from others."""
     space, size = volume["space"], volume["size"]
     if volume["state"] != "online":
         for name in ("available", "used", "afs_total"):
