@@ -35,6 +35,9 @@ from storage_backends.netapp.ontap.url_guard import require_one
 
 #: How often a read is retried when its response was lost or incomplete, or the filer was too busy.
 _REPEATS = 2
+#: Statuses after which a read is retried; and those that without an error of ONTAP's own are a proxy's.
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_OF_PROXIES = frozenset({404, 408, 425, 502, 504})
 #: The pause before a retry without Retry-After (seconds).
 _PAUSE_S = 1.0
 #: A read is not retried when the job has less time left than this (seconds).
@@ -138,13 +141,13 @@ class OntapClient:
                 continue
             if answer.status == requests.codes.ok:
                 return answer.body
-            if is_last or answer.status not in {429, 500, 502, 503, 504}:
+            if is_last or not (answer.status in _TEMPORARY or answer.is_redirect):
                 raise self._read_error(answer)
             journal.wait(_PAUSE_S if answer.retry_after_s is None else min(answer.retry_after_s, _MAX_PAUSE_S))
 
     def _read_error(self, answer: Answer) -> StorageError:
         error = answer.error
-        if error is None and answer.status in {404, 502, 504}:
+        if error is None and (answer.status in _OF_PROXIES or answer.is_redirect):
             # Not from the filer: a proxy has answered, which proves nothing.
             return BackendUnavailable(
                 f"The storage system does not answer: HTTP status {answer.status} without a reason."

@@ -74,6 +74,11 @@ class Answer:
         return OntapError(number, str(error.get("message") or ""), str(error.get("target") or ""))
 
     @property
+    def is_redirect(self) -> bool:
+        """Does it lead elsewhere, as a proxy does? A filer does not."""
+        return HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
+
+    @property
     def is_refusal(self) -> bool:
         """Does it prove that nothing was done, whatever the error's code?"""
         if self.status in _REFUSING_ALONE:
@@ -138,6 +143,9 @@ def transport_failure(failure: BaseException) -> NotSent | ResponseLost:
     if CALL.sent:
         reason = "the time was over" if timed_out else "the connection broke"
         return ResponseLost(reason, timed_out=timed_out)
+    for cause in causes:
+        if reason := _own_trouble(cause) or _certificate_trouble(cause):
+            return NotSent(reason)
     for kind, reason in _REASONS:
         if any(isinstance(cause, kind) for cause in causes):
             return NotSent(reason)
@@ -146,15 +154,39 @@ def transport_failure(failure: BaseException) -> NotSent | ResponseLost:
     return NotSent("it does not take connections in time" if timed_out else "it does not take connections")
 
 
+def _own_trouble(cause: BaseException) -> str:
+    """Return what is wrong on this side, so that no connection was tried; empty for other errors."""
+    if isinstance(cause, OSError) and cause.errno in _NONE_LEFT:
+        return "this worker can open no more connections"
+    # `requests` raises a plain one for a path that is not there.
+    is_path = type(cause) is OSError and cause.errno is None
+    is_empty = isinstance(cause, ssl.SSLError) and cause.reason == "NO_CERTIFICATE_OR_CRL_FOUND"
+    return "the file that `verify` names has no certificates that can be read" if is_path or is_empty else ""
+
+
+def _certificate_trouble(cause: BaseException) -> str:
+    is_refused = isinstance(cause, ssl.SSLCertVerificationError)
+    return _CERTIFICATES.get(getattr(cause, "verify_code", 0), "") if is_refused else ""
+
+
 #: Some of urllib3's classes inherit from each other: a refused connection is a time-out there.
 _NOT_CONNECTED = (urllib3.exceptions.NewConnectionError,)
 _TIMEOUTS = (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError)
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
+#: There are no more files, ports or buffers for connections on this host.
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+#: OpenSSL's codes of what is wrong with a certificate; any other: its authority is not trusted.
+_CERTIFICATES = {
+    9: "its certificate is not valid yet",
+    10: "its certificate has expired",
+    62: "its certificate is for another host name",
+    64: "its certificate is for another address",
+}
 #: Reasons why there was no connection, the most specific first.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "its host name cannot be resolved"),
     (urllib3.exceptions.NameResolutionError, "its host name cannot be resolved"),
-    (ssl.SSLCertVerificationError, "its certificate is not trusted, or is not for that host name"),
+    (ssl.SSLCertVerificationError, "its certificate is not trusted"),
     (ssl.SSLError, "no encrypted connection can be agreed on"),
     (ConnectionRefusedError, "its host refuses connections to that port"),
     (ConnectionResetError, "its host cuts new connections"),

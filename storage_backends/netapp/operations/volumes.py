@@ -127,7 +127,7 @@ class Volumes:
             self._configure(mutation, uuid, body, settings)
         caching_policy = settings.get("caching_policy")
         if caching_policy is not None and caching_policy != mapping.volume(record).caching_policy:
-            self._set_caching_policy(mutation, record, caching_policy)
+            self._set_caching_policy(mutation, uuid, caching_policy)
 
     def _configure(self, mutation: Mutation, uuid: str, body: Json, settings: VolumeSettings) -> None:
         path = f"/storage/volumes/{uuid}"
@@ -138,19 +138,29 @@ class Volumes:
         except InvalidRequest as refusal:
             raise not_supported(refusal, settings) from None
 
-    def _set_caching_policy(self, mutation: Mutation, record: Json, caching_policy: str) -> None:
-        """Set it by the filer's command line, since REST can only read it."""
-        query = {"vserver": quote_literal(self._client.vserver), "volume": quote_literal(record["name"])}
+    def _set_caching_policy(self, mutation: Mutation, uuid: str, caching_policy: str) -> None:
+        """Set it by the filer's command line, since REST can only read it, and which knows volumes by their names."""
+        name = mutation.look(lambda: self._name_of(uuid, mutation.journal))
+        query = {"vserver": quote_literal(self._client.vserver), "volume": quote_literal(name)}
         body = {"caching-policy": caching_policy}
         try:
             answer = mutation.send(
-                "caching-policy", "PATCH", "/private/cli/volume", query=query, body=body, volume_uuid=uuid_of(record)
+                "caching-policy", "PATCH", "/private/cli/volume", query=query, body=body, volume_uuid=uuid
             )
         except InvalidRequest as refusal:
             refusal.errors = (FieldError("/caching_policy", "The storage system does not know the caching policy."),)
             raise
         if answer.body.get("num_records") == 0:
             raise NoSuchVolume("There is no such volume (any more).")
+
+        def require_same_name() -> None:
+            if self._name_of(uuid, mutation.journal) != name:
+                raise StorageError("The volume was renamed at that moment: another one of its name may have got it.")
+
+        mutation.look(require_same_name)
+
+    def _name_of(self, uuid: str, journal: Journal) -> str:
+        return str(volume_by_uuid(self._client, uuid, journal=journal, fields=("uuid", "name"))["name"])
 
     # --- out of service, and back
 

@@ -106,7 +106,7 @@ class TestMadeButNotSeen:
         assert settled(furnished, "create", journal) is (Outcome.DONE if takes_effect else Outcome.NOT_DONE)
         assert sent_twice(ontap) == []
 
-    @pytest.mark.parametrize("status", [200, 404, 429, 502, 503, 504])
+    @pytest.mark.parametrize("status", [200, 302, 404, 408, 425, 429, 502, 503, 504])
     def test_the_page_of_a_proxy_does_not_prove_that_an_object_is_missing(
         self, status: int, furnished: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:

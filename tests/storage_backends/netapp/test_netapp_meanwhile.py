@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from storage_backends.base import StorageBackend
+from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendUnavailable, NoSuchVolume, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import Cancelled, InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Request
-from tests.storage_backends.netapp.changes import STEPS, attempt, furnish
+from tests.storage_backends.netapp.changes import STEPS, attempt, furnish, settled
 from tests.storage_backends.netapp.concurrent_changes import before_each
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
@@ -182,3 +183,36 @@ def test_a_cancelled_job_of_the_filer_is_waited_for(backend: StorageBackend, ont
     with pytest.raises(Cancelled):
         backend.create_snapshot("home", "three", journal=_Cancelling())
     assert [job.code for job in ontap.world.jobs.values()] == [458756]
+
+
+class TestCachingPolicies:
+    """They are set by the volume's name, which somebody else may change."""
+
+    def test_a_volume_that_was_renamed_before_is_found(self, backend: StorageBackend, ontap: Simulator) -> None:
+        home, full = _swap_names(ontap, lambda request: "size" in (request.body or {}))
+
+        assert attempt(backend, "update in two steps")[1] is None
+        assert [volume["flash_pool"]["caching_policy"] for volume in (home, full)] == ["all", "auto"]
+
+    def test_one_that_is_renamed_at_that_moment_is_no_success(
+        self, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage_backends.netapp.reconciliation.reconcile.VISIBLE_S", 0.0)
+        _swap_names(ontap, lambda request: "private" in request.path)
+        _, error, lost = attempt(backend, "caching")
+
+        assert isinstance(error, OutcomeUnclear)
+        assert "renamed at that moment" in error.detail
+        assert settled(backend, "caching", lost) is Outcome.UNKNOWN
+
+
+def _swap_names(ontap: Simulator, when: Callable[[Request], bool]) -> list[dict[str, Any]]:
+    """Let somebody give the name of one volume to another before a request; return both."""
+    home, full = (next(v for v in ontap.world.volumes.values() if v["name"] == name) for name in ("home", "full"))
+
+    def swap(request: Request) -> None:
+        if when(request) and home["name"] == "home":
+            home["name"], full["name"] = "moved", "home"
+
+    before_each(ontap, swap)
+    return [home, full]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import NoSuchVolume, NotSupported, StorageError, TooManySnapshots
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, NotSupported, TooManySnapshots
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Lock
 from tests.ontap_simulator import Kind, Simulator
@@ -121,8 +121,14 @@ class TestLocksAndRules:
         assert listed["long"].rules == tuple(clients)
         assert backend.get_policy("long", journal=journal()).summary == listed["long"]
 
-    def test_a_redirect_of_a_read_is_an_error(self, ontap: Simulator, backend: StorageBackend) -> None:
-        ontap.fault(Kind.REDIRECT)
-        with pytest.raises(StorageError) as refusal:
+    def test_a_redirected_read_is_repeated(
+        self, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is a proxy's: the question is repeated, as after a time-out that a proxy tells."""
+        monkeypatch.setattr("storage_backends.netapp.ontap.client._PAUSE_S", 0.001)
+        ontap.fault(Kind.REDIRECT, times=3)
+        with pytest.raises(BackendUnavailable, match=r"HTTP status 30\d without a reason"):
             backend.list_policies(journal=journal())
-        assert refusal.value.code == "backend-error"
+        ontap.fault(Kind.REDIRECT)
+        ontap.fault(Kind.WEB_PAGE_BEFORE, status=408)
+        assert backend.list_policies(journal=journal())

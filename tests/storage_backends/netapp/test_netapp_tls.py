@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from cryptography import x509
@@ -41,6 +44,43 @@ def test_an_unknown_certificate_is_refused_before_anything_is_sent(filer: Simula
 
     assert "certificate" in refusal.value.detail
     assert filer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("host", "days", "words"),
+    [
+        ("127.0.0.1", (-2, -1), "has expired"),
+        ("127.0.0.1", (1, 2), "is not valid yet"),
+        ("192.0.2.1", (-1, 1), "is for another address"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, host: str, days: tuple[int, int], words: str) -> None:
+    certificate = write_certificate(tmp_path / "filer.pem", [x509.IPAddress(ip_address(host))], days=days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with closing(Simulator(tls=context).start()) as filer:
+        backend = open_backend(filer, scheme="https", verify=str(certificate))
+        with pytest.raises(BackendUnavailable, match=f"its certificate {words}"):
+            backend.list_volumes(journal=InMemoryJournal())
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_authorities_that_cannot_be_read_are_no_fault_of_the_filer(
+    filer: Simulator, tmp_path: Path, content: str | None
+) -> None:
+    authorities = tmp_path / "authorities.pem"
+    if content is not None:
+        authorities.write_text(content)
+    backend = open_backend(filer, scheme="https", verify=str(authorities))
+    with pytest.raises(BackendUnavailable, match="the file that `verify` names"):
+        backend.list_volumes(journal=InMemoryJournal())
+
+
+def test_a_worker_that_has_no_files_left_says_so(filer: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr("urllib3.connection.connection.create_connection", Mock(side_effect=failure))
+    with pytest.raises(BackendUnavailable, match="this worker can open no more connections"):
+        open_backend(filer, scheme="https").list_volumes(journal=InMemoryJournal())
 
 
 def test_a_known_authority_is_trusted(filer: Simulator, certificate: Path) -> None:
