@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from itertools import count
 from pathlib import Path
@@ -11,9 +12,10 @@ from unittest.mock import Mock
 import pytest
 
 from deploy.dev import state, supervision
-from deploy.dev.environment import Ports
+from deploy.dev.environment import Backends, Ports, service_environment
 from deploy.dev.readiness import Waiting
-from deploy.dev.state import DevServerError, State, write_private
+from deploy.dev.state import ROOT, DevServerError, State, write_private
+from deploy.dev.supervision import MARK
 
 
 def test_no_two_of_its_ports_are_the_same() -> None:
@@ -23,6 +25,24 @@ def test_no_two_of_its_ports_are_the_same() -> None:
         for other in ports.keys() - {one}:
             with pytest.raises(DevServerError, match=f"are both {ports[other]}"):
                 Ports.chosen(ports | {one: ports[other]})
+
+
+@pytest.mark.parametrize("port", ["", "0"])
+def test_a_port_of_the_administrator_is_for_those_who_want_one(port: str) -> None:
+    assert Ports.chosen({"SAPI_ADMIN_PORT": port}).admin == 0
+
+
+def test_what_the_developer_has_set_stays_so() -> None:
+    defaults = service_environment({}, Backends.read({}), "redis://r", "key", "http://flower")
+    # These follow from what was checked and started.
+    ours = {"SAPI_BACKENDS", "SAPI_REDIS_URL", "FLOWER_UNAUTHENTICATED_API", "PYTHONPATH", "PYTHONUNBUFFERED",
+            "PYTHONUTF8", MARK}  # fmt: skip
+    own = dict.fromkeys(defaults.keys() - ours, "own")
+    assert {"SAPI_SECRET_KEY", "SAPI_STATE_DIR", "SAPI_DEBUG"} < own.keys()
+    given = {**own, "SAPI_LOG_LEVEL": "DEBUG", "PYTHONPATH": "/plugins"}
+    environment = service_environment(given, Backends.read(given), "redis://r", "key", "http://flower")
+    assert {name: environment[name] for name in (*own, "SAPI_LOG_LEVEL")} == {**own, "SAPI_LOG_LEVEL": "DEBUG"}
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/plugins"]
 
 
 def test_a_partial_file_of_a_killed_start_is_replaced(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_secrets_of_a_receivers_file_are_listed(
     file = tmp_path / "webhooks.toml"
     if text is not None:
         file.write_bytes(text.encode() if isinstance(text, str) else text)
-    for name in ("ONE", "TWO", "SAPI_CALLBACK_SECRET"):
+    for name in ("ONE", "TWO", "SAPI_CALLBACK_SECRET", "SAPI_SECRET_KEY"):
         monkeypatch.setenv(name, name.lower())
     monkeypatch.setenv("SAPI_WEBHOOKS_FILE", str(file))
     assert webhook_secrets(os.environ) == {name: name.lower() for name in (*names, "SAPI_CALLBACK_SECRET")}

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import redis
 import tornado.web
 
 from tests.worker.flower.requests_to_flower import request_with
@@ -23,8 +24,9 @@ from worker.store.ended_sessions import ended_digest
 def checks(redis_url: str, audit: Path) -> Any:
     """Make what checks requests, with these settings."""
 
-    def make(url: str = redis_url, **settings: Any) -> FlowerAccess:
-        return FlowerAccess(load(FlowerSettings, audit_log=str(audit), **settings), load(Settings, redis_url=url))
+    def make(url: str = redis_url, broker_url: str = "", **settings: Any) -> FlowerAccess:
+        queue = load(Settings, redis_url=url, broker_url=broker_url)
+        return FlowerAccess(load(FlowerSettings, audit_log=str(audit), **settings), queue)
 
     return make
 
@@ -79,6 +81,32 @@ def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(
     assert caught.value.status_code == 429
 
 
+def test_whoever_guesses_elsewhere_does_not_lock_out_who_has_signed_in(checks: Any, redis_client: Any):
+    flower = checks(trusted_networks=("10.0.0.0/8",), sign_in_network_limit=100, sign_in_user_limit=2)
+    known, stranger = (
+        request_with("/", {"Authorization": "Basic YTpi", "X-Forwarded-For": address})
+        for address in ("192.0.2.1", "198.51.100.1")
+    )
+    flower.note_password(known, is_right=True)
+    for _ in range(2):
+        flower.note_password(stranger, is_right=False)
+    flower.check_attempt(known)
+    with pytest.raises(tornado.web.HTTPError):
+        flower.check_attempt(stranger)
+
+
+@pytest.mark.parametrize(("broker", "database"), [("", 0), ("redis", 1), ("amqp://rabbit/", 0)])
+def test_attempts_are_counted_by_the_user_of_redis_that_may_write(
+    checks: Any, redis_url: str, redis_client: Any, broker: str, database: int
+):
+    """That of the broker, if it is Redis; the other one may read some keys alone."""
+    other = f"{redis_url.removesuffix('/0')}/1"
+    flower = checks(broker_url=other if broker == "redis" else broker)
+    flower.note_password(request_with("/", {"Authorization": "Basic YTpi"}), is_right=False)
+    sizes = [redis_client.dbsize(), redis.Redis.from_url(other).dbsize()]
+    assert [size > 0 for size in sizes] == [database == 0, database == 1]
+
+
 def test_the_doors_are_set_before_flower_reads_its_options(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("worker.flower.auth.close_routes", lambda: None)
     monkeypatch.setattr("worker.flower.auth.harden", lambda _lifetime_s: None)
@@ -86,7 +114,9 @@ def test_the_doors_are_set_before_flower_reads_its_options(monkeypatch: pytest.M
     monkeypatch.setattr("sys.argv", ["flower"])
     environ = {"FLOWER_UNAUTHENTICATED_API": "true"}
     guard(load(FlowerSettings, oauth_client_id="us", secret_key="key"), environ)
-    assert environ.pop("FLOWER_COOKIE_SECRET") not in ("", b"key".hex())
+    # What signs the API's cookies signs none of Flower's.
+    assert "key" not in bytes.fromhex(environ["FLOWER_COOKIE_SECRET"]).decode("latin-1")
+    assert len(environ.pop("FLOWER_COOKIE_SECRET")) == 64
     assert environ == {
         "FLOWER_READ_ONLY": "true", "FLOWER_AUTH": ".*@storage-api",
         "FLOWER_AUTH_PROVIDER": "worker.flower.auth.OpenIDLoginHandler",
