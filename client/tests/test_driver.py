@@ -137,7 +137,7 @@ def _listened(statuses: list[int]) -> Flow[None]:
             yield Emit((yield ReadChunk()))
 
 
-@pytest.mark.parametrize("statuses", [[200], [503], [200, 200], [503, 200]])
+@pytest.mark.parametrize("statuses", [[200], [400], [503], [200, 200], [503, 200]])
 @pytest.mark.parametrize("stops", [True, False])
 def test_streams_are_closed_before_the_next_and_at_the_end(statuses: list[int], stops: bool) -> None:
     bodies: list[Body] = []

@@ -64,6 +64,33 @@ def test_a_socket_with_a_missing_folder_gets_another_path(tmp_path: Path, monkey
     assert socket.socket == kept
 
 
+@pytest.mark.parametrize(
+    ("environ", "cwd", "command", "is_ours"),
+    [
+        ("A=1\0MARK=DEV\0", "/", "python", True),
+        # Of a folder whose name only begins so.
+        ("MARK=DEV2\0", "/", "python", False),
+        ("NOT_MARK=DEV\0", "/", "python", False),
+        # Redis writes its title over its environment.
+        ("", "DEV/redis", "redis-server 127.0.0.1:7001", True),
+        ("", "DEV/redis", "redis-cli", False),
+        ("", "DEV2/redis", "redis-server 127.0.0.1:7001", False),
+    ],
+)
+def test_processes_are_told_from_those_of_other_checkouts(
+    environ: str, cwd: str, command: str, is_ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, text = tmp_path / "1", str(state.DEV_DIR)
+    process.mkdir()
+    (process / "environ").write_text(
+        environ.replace("MARK", MARK).replace("DEV\0", f"{text}\0").replace("DEV2", f"{text}2")
+    )
+    (process / "cwd").symlink_to(cwd.replace("DEV", text))
+    (process / "cmdline").write_text(command)
+    monkeypatch.setattr(supervision, "Path", lambda _proc: tmp_path)
+    assert list(supervision.our_processes()) == ([1] if is_ours else [])
+
+
 @pytest.mark.parametrize(("allowed", "asked_for"), [(1024, 1024), (10**6, 4096), (resource.RLIM_INFINITY, 4096)])
 def test_it_asks_for_no_more_files_than_it_may_open(
     allowed: int, asked_for: int, monkeypatch: pytest.MonkeyPatch

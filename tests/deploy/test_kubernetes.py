@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -255,4 +256,20 @@ def test_generated_secrets_match_the_schema_and_hold_no_placeholder() -> None:
     for manifest in made["items"]:
         check(manifest)
     assert "#{" not in json.dumps(made)
+    assert "sapi:" in json.dumps(made)
     assert "@redis.example.org:6379/0" in made["items"][0]["stringData"]["redis_url"]
+
+
+def test_made_secrets_let_users_reach_the_keys_and_channels_of_the_prefix_alone() -> None:
+    command = [sys.executable, str(ROOT / "deploy/kubernetes/make_secrets.py")]
+
+    def made(prefix: str) -> subprocess.CompletedProcess[str]:
+        environ = {**os.environ, "SAPI_KEY_PREFIX": prefix}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+
+    secrets = {each["metadata"]["name"]: each["stringData"] for each in json.loads(made("own_").stdout)["items"]}
+    users = (ROOT / "deploy/redis/users.acl").read_text("utf-8")
+    words, expected = secrets["redis"]["users.acl"].split(), re.sub("([~&])sapi:", r"\1own_", users).split()
+    assert [word for word in words if word[0] in "~&"] == [word for word in expected if word[0] in "~&"]
+    refused = made("no good")
+    assert (refused.returncode, refused.stdout) == (1, "")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -22,7 +23,7 @@ from worker.config.settings import BadSettings, Settings, load
 from worker.execution.lease import Lease
 from worker.execution.process_exit import restart_hung_worker, restart_silent_worker
 from worker.jobs.record import State
-from worker.main import _selected
+from worker.main import _selected, main
 from worker.maintenance.compaction import COMPACT_AFTER_CHANGES
 from worker.runtime import Runtime, build
 from worker.store.client import NotReplicated
@@ -108,6 +109,15 @@ def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
             build(settings, _subsystems(harness, SUBSYSTEM), [QueueClass.LIST], "test@host")
     finally:
         harness.client.config_set("appendonly", "yes")
+
+
+def test_a_process_with_an_unsafe_redis_says_so_in_a_line_and_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("worker.main.configure_logging", lambda *_: None)
+    monkeypatch.setattr("worker.main.build", Mock(side_effect=UnsafeRedis("appendonly is no")))
+    monkeypatch.setenv("SAPI_BACKENDS", f"{SUBSYSTEM}🌈DummyStorage")
+    assert (main([]), capsys.readouterr().err) == (2, "worker: appendonly is no\n")
 
 
 def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(harness: Harness, runtime: Runtime):
