@@ -92,7 +92,7 @@ def parse_query(resource_type: ResourceType, arguments: MultiDict[str, str]) -> 
         elif name not in ("sort", "fields", "limit", "page_token"):
             raise invalid(f"/{name}", "is no parameter of this collection.")
     sort = _sort(_listed(arguments, "sort"), types)
-    fields = tuple(dict.fromkeys(_field(part, types, "fields") for part in _listed(arguments, "fields")))
+    fields = tuple(_field(part, types, "fields") for part in _listed(arguments, "fields"))
     chosen = sorted((name, text) for name, text in arguments.items(multi=True) if name not in ("limit", "page_token"))
     text = urlencode(chosen)
     page = parse_token(arguments["page_token"], text) if "page_token" in arguments else None

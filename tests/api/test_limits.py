@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -194,7 +195,7 @@ def strict(redis_client: Redis, redis_url: str) -> FrontEnd:
     """Whose limits are the lowest that may be set."""
     return FrontEnd(
         redis_url, max_filter_terms=2, max_sort_keys=1, max_body_depth=5, max_body_names=50, max_body_bytes=2000,
-        max_url_bytes=256, max_header_bytes=1024, max_bodies=10, max_streams=10, max_waiting=10, user_places_share=10,
+        max_url_bytes=256, max_header_bytes=1024, max_bodies=10, max_streams=20, max_waiting=30, user_places_share=10,
     )  # fmt: skip
 
 
@@ -236,10 +237,11 @@ def test_a_reached_limit_is_counted_for_json_and_html(
 
 def test_the_share_of_one_user_is_configurable(strict: FrontEnd):
     ann = ("ann", False)
-    for slots in (strict.services.body_slots, strict.app().extensions[EVENTS].slots):
-        assert [slots.acquire(ann) for _ in range(2)] == [True, False]
-    with strict.services.events.slot() as first, strict.services.events.slot() as second:
-        assert (first, second) == (True, False)
+    for slots, most in ((strict.services.body_slots, 1), (strict.app().extensions[EVENTS].slots, 2)):
+        assert [slots.acquire(ann) for _ in range(most + 1)] == [True] * most + [False]
+    with ExitStack() as waiting:
+        places = [waiting.enter_context(strict.services.events.slot()) for _ in range(4)]
+    assert places == [True, True, True, False]
 
 
 @pytest.mark.parametrize(

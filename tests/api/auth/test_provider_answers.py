@@ -166,13 +166,20 @@ class TestBearerTokens:
             identities.identity("opaque")
 
     def test_one_that_the_groups_url_refuses_has_no_groups(self, source, words, monkeypatch):
-        """Such as a machine's: it is good all the same."""
-        monkeypatch.setattr("api.auth.provider.request_json", Mock(side_effect=ProviderRefused))
+        """Such as a machine's: it is good all the same. Where there is no answer, nobody knows which it has."""
+        monkeypatch.setattr(
+            "api.auth.provider.request_json",
+            Mock(side_effect=[ProviderUnavailable, ProviderRefused, ProviderUnavailable]),
+        )
         identities = self.identities(
             source, oauth_introspection_url="https://sso.example.org/introspect", oauth_groups_claim="roles"
         )
-        identity = identities.identity("opaque")
-        assert (identity.name, identity.groups) == ("adam", ())
+        with pytest.raises(ProviderUnavailable):
+            identities.identity("opaque")
+        source.now_s += 2
+        for _ in range(2):
+            identity = identities.identity("opaque")
+            assert (identity.name, identity.groups) == ("adam", ())
 
     def test_groups_that_were_taken_away_count_for_a_minute(self, source, words, monkeypatch):
         identities = self.identities(

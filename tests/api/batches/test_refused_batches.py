@@ -64,6 +64,9 @@ class TestRefused:
             ({"requests": ["x"]}, "/requests/0"),
             ({"requests": [{"method": "GET", "path": "/v4/filer/volumes"}]}, "/requests/0/method"),
             ({"requests": [{"method": "POST", "path": 5}]}, "/requests/0/path"),
+            # A change below /v3 is held open until its end.
+            ({"requests": [creation("a") | {"path": "/v3/filer/volumes/a"}]}, "/requests/0/path"),
+            ({"requests": [creation("a") | {"path": "v4/filer/volumes/a"}]}, "/requests/0/path"),
             ({"requests": [{"method": "POST", "path": "/v4/filer/volumes/a", "body": []}]}, "/requests/0/body"),
             ({"requests": [{**creation("a"), "why": 1}]}, "/requests/0/why"),
             ({"requests": [creation("a")], "parallel": 0}, "/parallel"),

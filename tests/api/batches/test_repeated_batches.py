@@ -215,8 +215,23 @@ def test_the_problem_of_a_failed_member_has_the_request_id(client: Any, worker: 
     problem(client.get(f"{member['links']['self']}/result"), 502, "backend-error")
 
 
-@pytest.mark.parametrize("end", ["?size_total=1", "#top"])
-def test_a_member_path_with_query_or_fragment_is_refused(client: Any, end: str):
+@pytest.mark.parametrize(
+    ("end", "is_query"), [("?size_total=1", True), ("#top", True), ("%3Fsize_total=1", False), ("%23top", False)]
+)
+def test_a_member_path_with_query_or_fragment_is_refused(client: Any, end: str, is_query: bool):
+    """Encoded, the characters are part of the name, which may not have them either."""
     requests = [{"method": "POST", "path": f"/v4/filer/volumes/a{end}", "body": {}}]
     (error,) = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")["errors"]
-    assert error == {"pointer": "/requests/0/path", "detail": "must have no query and no fragment"}
+    assert error["pointer"] == "/requests/0/path"
+    assert (error["detail"] == "must have no query and no fragment") is is_query
+
+
+def test_a_member_of_a_batch_that_runs_is_done_again_by_itself(client: Any, worker: Worker):
+    path = _batch(client, "a", "b")
+    waiting, failed = (job["id"] for job in client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json)
+    worker.fail(f"/v4/jobs/{failed}", "backend-error")
+    answer = client.post("/v4/jobs/retry", json={"subsystem": "filer"}).json
+    assert [client.get(f"/v4/jobs/{job_id}").json["retry_of"] for job_id in answer["retried"]] == [failed]
+    assert {refused["id"]: refused["code"] for refused in answer["refused"]} == dict.fromkeys(
+        (path.rpartition("/")[2], waiting), "job-not-finished"
+    )

@@ -79,6 +79,28 @@ def test_comments_are_sent_at_a_fixed_interval(front_end: FrontEnd, monkeypatch:
     assert (watcher.seen(), watcher.now_s) == ([], 2 * stream_module._HEARTBEAT_S)
 
 
+def test_news_that_come_while_a_stream_looks_for_some_are_not_waited_for(
+    front_end: FrontEnd, client: FlaskClient, monkeypatch: Any
+):
+    watcher, hub = Watcher(front_end, principal("ann")), hub_of(front_end)
+    # Nobody else wakes it.
+    hub.unregister(watcher.stream)
+    next_piece, news, made = hub.next_piece, watcher.stream._news, list[str]()
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        piece = next_piece(*arguments, **options)
+        if not made:
+            made.append(change(client))
+            watcher.stream.wake()
+        return piece
+
+    is_set_at_wait = []
+    monkeypatch.setattr(hub, "next_piece", look)
+    monkeypatch.setattr(news, "wait", lambda _seconds: is_set_at_wait.append(news.is_set()))
+    assert watcher.seen() == made
+    assert is_set_at_wait == [True]
+
+
 def test_the_stream_ends_when_its_client_is_signed_out(front_end: FrontEnd, client: FlaskClient):
     watcher = Watcher(front_end, principal("ann"))
     assert change(client) in watcher.seen()

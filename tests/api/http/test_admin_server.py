@@ -88,6 +88,20 @@ def test_many_silent_clients_do_not_block_other_requests(port: int, sent: bytes)
             connections[-1].recv(1)
 
 
+def test_connections_that_have_ended_do_not_count(one_at_a_time: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise frequent probes would cut off a slow scrape."""
+    monkeypatch.setattr("api.http.admin_server._MOST_CONNECTIONS", 2)
+    port = start_admin_server(one_at_a_time.app(), "127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as probe:
+                probe.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert b"alive" in b"".join(iter(lambda: probe.recv(65536), b""))
+        slow.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            slow.recv(1)
+
+
 def _has_ipv6() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

@@ -74,3 +74,35 @@ def test_cache_control(value, expected):
 )
 def test_compression(accepted, is_taken):
     assert takes_gzip(request(("Accept-Encoding", accepted))) == is_taken
+
+
+@pytest.mark.parametrize(
+    ("sent", "longest_s"),
+    [
+        ("", 70),
+        ("max-age=10", 10),
+        ("max-age=50", 50),
+        ("max-age=90", 70),
+        ("max-stale=5", 35),
+        ("max-stale=60", 90),
+        # Beyond that nothing is served, although a change may have kept the listing in Redis.
+        ("max-stale", 100),
+        ("max-stale=90", 100),
+        ("max-age=10, max-stale=5", 15),
+        ("min-fresh=5", 25),
+        ("max-age=10, min-fresh=5", 5),
+        ("min-fresh=5, max-stale", 25),
+        ("no-cache", None),
+        ("no-cache, max-stale", None),
+    ],
+)
+def test_how_old_a_copy_may_be(sent, longest_s):
+    wanted = freshness(request(("Cache-Control", sent)))
+
+    def accepts(age_s):
+        return wanted.accepts(age_s, fresh_s=30, stale_s=40, keep_s=100)
+
+    if longest_s is None:
+        assert not accepts(0)
+    else:
+        assert (accepts(longest_s), accepts(longest_s + 0.1)) == (True, False)
