@@ -1,4 +1,4 @@
-"""How a script speaks to the service: submit, wait, poll."""
+"""A client of the service as a script would use it: submit, wait, poll."""
 
 from __future__ import annotations
 

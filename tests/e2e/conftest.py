@@ -17,7 +17,7 @@ from tests.e2e.client import Client, Service
 from tests.launcher import clean_environment
 from tests.ontap_simulator.server import Simulator
 
-#: The filer's password, with all that a password may hold; it must be found nowhere.
+#: The filer's password, with every kind of character; it must be in no output.
 PASSWORD = f"geheim:@;%(x)s'\"é{uuid.uuid4().hex}"
 #: What only the process that sends webhooks would be given.
 CALLBACK_SECRET = f"whsec_{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""A model of what a filer holds, by whom every answer of a reader is judged afterwards: may it have been so?
+"""A model of what a filer holds, by which every response to a reader is checked afterwards.
 
 Each object has a history of states. A state stands from the moment at which the end of its change was seen; from the
 moment at which the next change was submitted that one may show as well; and when its end was seen, only that one. So an
@@ -46,7 +46,7 @@ class History:
         return self.states[first:last]
 
     def describe(self, start: float, around: float) -> list[str]:
-        """Its last states before a moment and the first after it, for people."""
+        """Its last states before a moment and the first after it, for messages."""
         near = [number for number, submitted in enumerate(self.submitted) if submitted <= around][-4:]
         near += range(near[-1] + 1, min(near[-1] + 2, len(self.states)))
         return [
@@ -57,29 +57,29 @@ class History:
 
 @dataclass(slots=True)
 class Answer:
-    """What a reader was shown of one collection."""
+    """A response to a reader about one collection."""
 
     request: str
     sent: float
     received: float
     collection: str
     records: Mapping[str, Record]
-    #: The objects that were asked for; None: all of them.
+    #: The requested objects; None: all of them.
     names: tuple[str, ...] | None = None
-    #: Which records were asked for.
+    #: Which records were requested.
     fits: Callable[[Record], bool] | None = None
     #: The answer says only whether ``names`` are there.
     there: bool | None = None
 
 
 class Model:
-    """Histories of all objects, the answers that were given, and what was wrong with them."""
+    """Histories of all objects, all responses, and the errors in them."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
         self.answers: list[Answer] = []
         self.kinds: Counter[str] = Counter()
-        #: Answers that nobody should get.
+        #: Responses that are errors.
         self.surprises: list[str] = []
         #: What there may be to ask for, by collection.
         self.names: dict[str, list[str]] = {}
@@ -111,14 +111,14 @@ class Model:
         return self._known.setdefault(json.dumps(record, sort_keys=True), record)
 
     def surprise(self, text: str) -> None:
-        """An answer that nobody should get."""
+        """Record a response that is an error."""
         self.surprises.append(f"{_at(time.monotonic(), self.start)} {text}")
 
     def _history(self, key: Key) -> History:
         return self._histories.setdefault(key[0], {}).setdefault(key[1], History())
 
     def disagreements(self) -> list[str]:
-        """Judge every answer, once all changes have ended; what is wrong, with the histories that show it."""
+        """Check every response, once all changes have ended; return the errors, with the histories that show them."""
         return [*self.surprises, *(text for answer in self.answers for text in self._judge(answer))]
 
     def _judge(self, answer: Answer) -> Iterable[str]:

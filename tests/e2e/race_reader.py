@@ -1,4 +1,4 @@
-"""A client that asks for collections and objects in every way that the contract has, and keeps what it was shown."""
+"""A client that reads collections and objects in every way that the contract has, and records the responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GONE = {"no-such-volume", "no-such-snapshot", "no-such-policy"}
 
 
 class Reader:
-    """One connection, and what it had been shown when it asks whether that has changed."""
+    """One connection, and the responses that it revalidates."""
 
     def __init__(self, client: Client, model: Model, dice: random.Random, filer: str) -> None:
         self._http = client
@@ -49,7 +49,7 @@ class Reader:
         if ways:
             self._dice.choice(ways)(collection, name)
 
-    # --- ways to ask
+    # --- kinds of requests
 
     def _whole(self, collection: str, name: str) -> None:
         self._ask(collection, _url(collection), conditional=True)
@@ -130,7 +130,7 @@ class Reader:
         got = self._http.get(f"/v4/jobs/{job['id']}/result" + (f"?{query}" if has_succeeded and query else ""))
         return got, time.monotonic()
 
-    # --- what was shown
+    # --- responses
 
     def _without_rights(self, question: _Question, record: dict[str, Any]) -> dict[str, Any]:
         """A record as changes tell it: one policy is read with the rights of its rules, checked here."""
@@ -140,7 +140,7 @@ class Reader:
         return record
 
     def _records(self, answer: requests.Response, question: _Question) -> list[dict[str, Any]]:
-        """All pages from this one on: they are of one state, and so are judged as one answer."""
+        """All pages from this one on: they are of one state, and so are checked as one response."""
         records: list[dict[str, Any]] = answer.json()
         page = answer
         while "next" in page.links:
@@ -220,8 +220,8 @@ def _kind(answer: requests.Response) -> str:
     return f"{answer.status_code} {'hit' if 'hit' in status else status.partition('; ')[2]}"
 
 
-class Crowd:
-    """Threads, each of which does something again and again until all of them shall stop; what one raises counts."""
+class Workload:
+    """Threads, each of which repeats something until all are stopped; an exception of one is an error of the model."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -229,7 +229,7 @@ class Crowd:
         self._threads: list[threading.Thread] = []
 
     def add(self, act: Callable[[], None]) -> None:
-        """Let one more begin."""
+        """Start one more thread."""
         thread = threading.Thread(target=self._run, args=(act,))
         thread.start()
         self._threads.append(thread)
@@ -244,15 +244,15 @@ class Crowd:
             raise
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until somebody said that it is enough, but no longer than that."""
+        """Wait until a stop was requested, but no longer than that."""
         self._stop.wait(timeout_s)
 
-    def enough(self) -> None:
-        """Let everybody come to an end soon."""
+    def request_stop(self) -> None:
+        """Request all threads to stop."""
         self._stop.set()
 
     def end(self) -> None:
-        """Let everybody come to an end."""
+        """Stop all threads and wait for them."""
         self._stop.set()
         for thread in self._threads:
             thread.join()

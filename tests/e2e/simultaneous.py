@@ -1,4 +1,4 @@
-"""Many clients at the same moment, each on a socket of its own: all are connected before the first one asks."""
+"""Many clients at the same moment, each on a socket of its own: all are connected before the first request."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _ENTRY_POINTS = f"[opentelemetry_traces_exporter]\nmemory = {__name__}:SpanMemor
 
 
 class SpanMemory(InMemorySpanExporter):
-    """Hands its spans to whoever connects."""
+    """Sends its spans to every client that connects."""
 
     def __init__(self) -> None:
         super().__init__()

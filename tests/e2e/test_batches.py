@@ -17,7 +17,7 @@ def _creations(name: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_all_is_done_and_told_in_the_order_of_the_request(http: Client, name: str) -> None:
+def test_all_members_are_done_and_reported_in_the_order_of_the_request(http: Client, name: str) -> None:
     answer = http.change("POST", BATCHES, {"name": name, "parallel": 4, "requests": _creations(name, 40)}, wait=25)
     assert answer.status_code == 200, answer.text
     assert [row["value"]["name"] for row in answer.json()] == [f"{name}_{place}" for place in range(40)]
@@ -26,7 +26,7 @@ def test_all_is_done_and_told_in_the_order_of_the_request(http: Client, name: st
     assert len(listed) == 40
 
 
-def test_for_each_takes_what_the_listing_has_and_snapshots_show_it(http: Client, name: str) -> None:
+def test_for_each_uses_the_cached_listing(http: Client, name: str) -> None:
     http.change("POST", BATCHES, {"requests": _creations(name, 3)}, wait=25)
     order = {
         "for_each": {"subsystem": "dummy", "where": f"name={name}_*"},
@@ -40,7 +40,7 @@ def test_for_each_takes_what_the_listing_has_and_snapshots_show_it(http: Client,
         assert [snapshot["name"] for snapshot in snapshots] == ["pre"]
 
 
-def test_changes_of_one_volume_are_made_in_their_order(http: Client, volume: str) -> None:
+def test_changes_of_one_volume_are_made_in_order(http: Client, volume: str) -> None:
     path = f"/v4/dummy/volumes/{volume}"
     requests = [{"method": "PATCH", "path": path, "body": {"size_total": (2 + place) * 2**30}} for place in range(8)]
     answer = http.change("POST", BATCHES, {"requests": requests}, wait=25)
@@ -48,7 +48,7 @@ def test_changes_of_one_volume_are_made_in_their_order(http: Client, volume: str
     assert http.get(path).json()["size_total"] == 9 * 2**30
 
 
-def test_a_failure_stops_what_has_not_begun(http: Client, volume: str, name: str) -> None:
+def test_a_failure_cancels_members_that_have_not_begun(http: Client, volume: str, name: str) -> None:
     requests = [{"method": "DELETE", "path": f"/v4/dummy/volumes/{name}_none"}, *_creations(name, 30)]
     batch = http.ended(http.submit("POST", BATCHES, {"on_failure": "stop", "parallel": 1, "requests": requests})["id"])
     assert (batch["state"], batch["error"]["code"]) == ("failed", "batch-failed")
@@ -58,7 +58,7 @@ def test_a_failure_stops_what_has_not_begun(http: Client, volume: str, name: str
     assert [row["problem"]["code"] for row in result.json()] == ["no-such-volume", *["job-cancelled"] * 30]
 
 
-def test_the_same_key_sent_at_once_is_one_batch(http: Client, service: Service, name: str) -> None:
+def test_simultaneous_requests_with_one_key_make_one_batch(http: Client, service: Service, name: str) -> None:
     answers: list[str] = []
 
     def send() -> None:
@@ -80,7 +80,7 @@ def test_the_same_key_sent_at_once_is_one_batch(http: Client, service: Service, 
     assert len(made) == 20
 
 
-def test_flower_knows_it(http: Client, service: Service, name: str) -> None:
+def test_a_batch_is_a_task_in_flower(http: Client, service: Service, name: str) -> None:
     batch = http.ended(http.submit("POST", BATCHES, {"requests": _creations(name, 2)})["id"])
     for _ in range(100):
         response = http.get(f"{service.flower}/api/task/info/{batch['id']}")

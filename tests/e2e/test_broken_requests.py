@@ -36,14 +36,14 @@ def cut_off(http: Client, service: Service, path: str, header: str, sent: bytes)
         (CHUNKED, b'40\r\n{"size_total": 1'),
     ],
 )
-def test_nothing_is_created(http: Client, service: Service, name: str, header: str, sent: bytes) -> None:
+def test_a_malformed_body_creates_nothing(http: Client, service: Service, name: str, header: str, sent: bytes) -> None:
     answer = cut_off(http, service, f"/v4/dummy/volumes/{name}", header, sent)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     problem(http.get(f"/v4/dummy/volumes/{name}", headers={"Prefer": "wait=20"}), 404, "no-such-volume")
 
 
 @pytest.mark.parametrize("target", ["//metrics", "/%2Fmetrics", "///healthz", "http://host//metrics", "/conf//roles"])
-def test_paths_with_empty_segments_lead_nowhere(service: Service, target: str) -> None:
+def test_paths_with_empty_segments_are_not_found(service: Service, target: str) -> None:
     """A proxy's rule on /metrics must hold for every spelling that the service would serve."""
     where = urlsplit(service.url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as connection:

@@ -67,7 +67,7 @@ def _try_out(page: Page, operation: str, values: dict[str, str], body: str = "")
     return found
 
 
-def test_one_signs_in_tries_a_change_and_follows_its_job(signed_in_page: Page, name: str) -> None:
+def test_a_user_signs_in_submits_a_change_and_follows_its_job(signed_in_page: Page, name: str) -> None:
     page = signed_in_page
     job = _try_out(page, "create_volume", {"subsystem": "dummy", "volume": name}, '{"size_total": 1073741824}')
     assert (job["operation"], job["target"]) == ("create_volume", f"/v4/dummy/volumes/{name}")
@@ -75,7 +75,7 @@ def test_one_signs_in_tries_a_change_and_follows_its_job(signed_in_page: Page, n
     assert followed["id"] == job["id"]
 
 
-def test_examples_work_as_they_are_one_after_the_other_and_link_to_their_jobs(
+def test_examples_can_be_executed_in_order_and_link_to_their_jobs(
     signed_in_page: Page, service: Service, http: Client
 ) -> None:
     page = signed_in_page
@@ -109,7 +109,7 @@ def _execute(page: Page, http: Client, operation: str, examples: dict[tuple[str,
     assert job["state"] == "succeeded", (operation, examples, job["error"])
 
 
-def test_nothing_asks_for_the_value_of_a_cookie(page: Page, service: Service) -> None:
+def test_the_authorize_dialog_has_no_field_for_the_cookie(page: Page, service: Service) -> None:
     page.goto(service.url)  # another test may have left it
     page.locator(".auth-wrapper .authorize").first.click()
     dialog = page.locator(".dialog-ux")

@@ -29,24 +29,24 @@ class TestAccepted:
         assert uuid.UUID(job["id"]).version == 7
         assert http.ended(job["id"])["state"] == "succeeded"
 
-    def test_waiting_brings_the_final_answer(self, http: Client, name: str) -> None:
+    def test_a_request_that_waits_gets_the_result(self, http: Client, name: str) -> None:
         answer = http.change("POST", f"{URL}/{name}", {"size_total": 2**30, "active_policy_name": "default"})
         assert (answer.status_code, answer.headers["Location"]) == (201, f"{URL}/{name}")
         assert answer.headers["Preference-Applied"] == "wait=20"
         assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
         assert (answer.json()["name"], answer.json()["size_total"]) == (name, 2**30)
 
-    def test_a_wait_that_is_too_short_brings_the_job(self, http: Client, name: str) -> None:
+    def test_a_wait_that_is_too_short_returns_the_job(self, http: Client, name: str) -> None:
         answer = http.change("POST", f"/v4/slow/volumes/{name}", {}, wait=0)
         assert answer.status_code == 202
         assert "Preference-Applied" not in answer.headers
 
-    def test_the_answer_is_the_problem_when_the_job_fails_in_time(self, http: Client, volume: str) -> None:
+    def test_a_request_that_waits_gets_the_problem_of_a_failed_job(self, http: Client, volume: str) -> None:
         answer = http.change("POST", f"{URL}/{volume}", {})
         problem(answer, 409, "already-exists")
         assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
 
-    def test_the_request_id_is_taken_over_and_kept_on_the_job(self, http: Client, name: str) -> None:
+    def test_the_request_id_is_used_and_stored_with_the_job(self, http: Client, name: str) -> None:
         answer = http.post(f"{URL}/{name}", json={}, headers={"X-Request-ID": "my-own.id:1"})
         assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "my-own.id:1"
 
@@ -69,7 +69,7 @@ class TestIdempotency:
     def test_a_key_that_is_empty_or_too_long_is_refused(self, http: Client, name: str, key: str) -> None:
         problem(http.post(f"{URL}/{name}", json={}, headers={"Idempotency-Key": key}), 400, "invalid-request")
 
-    def test_a_hundred_at_once_make_one_job(self, http: Client, name: str) -> None:
+    def test_a_hundred_simultaneous_requests_with_one_key_make_one_job(self, http: Client, name: str) -> None:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         with ThreadPoolExecutor(20) as pool:
             futures = [pool.submit(http.post, f"{URL}/{name}", json={}, headers=key) for _ in range(100)]
@@ -98,7 +98,7 @@ class TestRefusedAtOnce:
             (b'{"size_total": null}', 422, "validation-failed"),
         ],
     )
-    def test_a_body_that_cannot_be(self, http: Client, name: str, body: bytes, status: int, code: str) -> None:
+    def test_an_invalid_body_is_refused(self, http: Client, name: str, body: bytes, status: int, code: str) -> None:
         answer = http.post(f"{URL}/{name}", data=body, headers={"Content-Type": "application/json"})
         problem(answer, status, code)
 
@@ -106,7 +106,7 @@ class TestRefusedAtOnce:
         document = problem(http.post(f"{URL}/{name}", json={"size_total": "1"}), 422, "validation-failed")
         assert [error["pointer"] for error in document["errors"]] == ["/size_total"]
 
-    def test_another_media_type(self, http: Client, name: str) -> None:
+    def test_another_media_type_is_refused(self, http: Client, name: str) -> None:
         problem(
             http.post(f"{URL}/{name}", data="a=1", headers={"Content-Type": "text/plain"}),
             415,
@@ -123,16 +123,16 @@ class TestRefusedAtOnce:
     def test_an_unknown_subsystem(self, http: Client, name: str) -> None:
         problem(http.post(f"/v4/nowhere/volumes/{name}", json={}), 404, "no-such-subsystem")
 
-    def test_somebody_who_has_not_signed_in(self, stranger: Client, name: str) -> None:
+    def test_an_anonymous_request_is_refused(self, stranger: Client, name: str) -> None:
         answer = stranger.post(f"{URL}/{name}", json={})
         problem(answer, 401, "unauthenticated")
         assert answer.headers["WWW-Authenticate"]
 
-    def test_an_empty_patch(self, http: Client, volume: str) -> None:
+    def test_an_empty_patch_is_refused(self, http: Client, volume: str) -> None:
         problem(http.patch(f"{URL}/{volume}", json={}), 422, "validation-failed")
 
     @pytest.mark.parametrize("odd", ODD_NAMES)
-    def test_a_name_that_cannot_be(self, http: Client, odd: str) -> None:
+    def test_an_invalid_name_is_refused(self, http: Client, odd: str) -> None:
         # Who is answered before the body has come is answered once: the server closes that connection.
         headers = {"Connection": "close"}
         for method in ("GET", "POST", "PATCH", "DELETE"):
@@ -169,7 +169,7 @@ class TestOrder:
 
 
 class TestUnreachableStorage:
-    def test_a_change_is_tried_again_and_then_fails(self, http: Client, service: Service, name: str) -> None:
+    def test_a_change_is_retried_and_then_fails(self, http: Client, service: Service, name: str) -> None:
         service.away_file.touch()
         try:
             job = http.submit("POST", f"/v4/away/volumes/{name}", {})
@@ -190,7 +190,7 @@ class TestUnreachableStorage:
         assert again.json()["retry_of"] == job["id"]
         assert http.ended(again.json()["id"])["state"] in ("succeeded", "failed")
 
-    def test_an_old_copy_is_served_meanwhile(self, http: Client, service: Service) -> None:
+    def test_an_old_copy_is_served_while_the_filer_is_unavailable(self, http: Client, service: Service) -> None:
         listed = http.get("/v4/away/volumes").json()
         service.away_file.touch()
         try:
@@ -211,7 +211,7 @@ class TestConditions:
             problem(answer, 412, "precondition-failed")
         assert http.get(f"{URL}/{volume}", headers={"Cache-Control": "no-cache"}).json()["size_total"] == 2**30
 
-    def test_the_jobs_version_comes_with_its_acceptance(self, http: Client, name: str) -> None:
+    def test_the_response_of_an_accepted_change_has_the_version_of_its_job(self, http: Client, name: str) -> None:
         answer = http.post(f"/v4/slow/volumes/{name}", json={})
         polled = http.get(
             answer.headers["Location"], headers={"If-None-Match": answer.headers["ETag"], "Prefer": "wait=5"}

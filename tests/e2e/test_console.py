@@ -42,7 +42,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     assert complaints == []
 
 
-def test_one_makes_a_volume_takes_a_snapshot_and_rolls_back(page: Page, service: Service, name: str) -> None:
+def test_a_volume_is_created_snapshotted_and_rolled_back(page: Page, service: Service, name: str) -> None:
     page.get_by_role("link", name="New volume").first.click()
     page.get_by_label("Name").fill(name)
     page.get_by_label("Size").fill("2GiB")
@@ -70,7 +70,7 @@ def test_one_makes_a_volume_takes_a_snapshot_and_rolls_back(page: Page, service:
     assert page.locator("#snapshots tbody th").all_inner_texts() == ["first"]
 
 
-def test_one_takes_snapshots_of_many_and_restricts_and_brings_back(page: Page, service: Service, volume: str) -> None:
+def test_volumes_are_snapshotted_restricted_and_reinstated(page: Page, service: Service, volume: str) -> None:
     page.goto(f"{service.url}/console/dummy/volumes?q={volume}")
     page.get_by_role("link", name="Snapshots of many").click()
     assert page.get_by_label("Filter").input_value() == f"name=%2A{volume}%2A"
@@ -89,7 +89,7 @@ def test_one_takes_snapshots_of_many_and_restricts_and_brings_back(page: Page, s
     assert page.get_by_role("link", name=volume).is_visible()
 
 
-def test_what_the_api_refuses_is_said_at_the_field(page: Page, service: Service, name: str) -> None:
+def test_errors_of_the_api_are_shown_at_the_field(page: Page, service: Service, name: str) -> None:
     page.goto(f"{service.url}/console/dummy/new-volume")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Size").fill("much")
@@ -176,7 +176,7 @@ def test_browsers_get_pages_and_scripts_get_json(http: Client, volume: str) -> N
     assert f"/console/dummy/volumes/{volume}" in http.get(f"/v4/jobs/{job['id']}", headers=html).text
 
 
-def test_a_table_can_be_taken_along(http: Client, volume: str) -> None:
+def test_a_table_can_be_downloaded(http: Client, volume: str) -> None:
     rows = http.get(f"/console/dummy/volumes.csv?q={volume}").text.splitlines()
     assert rows[0].startswith("name,")
     assert [row.split(",")[0] for row in rows[1:]] == [volume]

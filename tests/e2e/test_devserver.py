@@ -55,16 +55,16 @@ def _running_in(folder: str) -> list[str]:
         ("jobs🌈DummyStorage", "jobs"),
     ],
 )
-def test_wrong_backends_are_named(environment: dict[str, str], backends: str, message: str) -> None:
+def test_invalid_backends_are_reported(environment: dict[str, str], backends: str, message: str) -> None:
     assert message in _refused({**environment, "SAPI_BACKENDS": backends})
 
 
-def test_no_option_is_shown(environment: dict[str, str]) -> None:
+def test_options_of_backends_are_not_in_error_messages(environment: dict[str, str]) -> None:
     output = _refused({**environment, "SAPI_BACKENDS": "x🌈NetappStorage🌈password🌈s3cret:@;🌈username"})
     assert "s3cret" not in output
 
 
-def test_what_opens_a_filer_is_in_the_environment_of_no_process(tmp_path: Path) -> None:
+def test_credentials_of_filers_are_in_no_environment(tmp_path: Path) -> None:
     file = tmp_path / "backends.toml"
     options = 'username = "u"\nvserver = "v"\npassword = {env = "FILER_PASSWORD"}\n'
     file.write_text(f'[filer]\ndriver = "NetappStorage"\n{options}', "utf-8")
@@ -74,7 +74,7 @@ def test_what_opens_a_filer_is_in_the_environment_of_no_process(tmp_path: Path) 
     assert not {"FILER_PASSWORD", "SAPI_BACKENDS_FILE"} & environment.keys()
 
 
-def test_what_signs_webhooks_is_for_their_process_alone(tmp_path: Path) -> None:
+def test_secrets_of_webhooks_are_for_their_process_only(tmp_path: Path) -> None:
     file = tmp_path / "webhooks.toml"
     file.write_text('[one]\nsecret = {env = "HOOK"}\n[two]\nsecret = {file = "two"}\n', "utf-8")
     secrets = {"SAPI_CALLBACK_SECRET": "a", "HOOK": "b"}
@@ -82,7 +82,7 @@ def test_what_signs_webhooks_is_for_their_process_alone(tmp_path: Path) -> None:
     assert webhook_secrets({"PATH": "/bin"}) == {}
 
 
-def test_what_signs_webhooks_is_in_the_environment_of_no_other_process(service: Service) -> None:
+def test_secrets_of_webhooks_are_in_no_other_environment(service: Service) -> None:
     ours = [pid for pid, _ in _processes() if _is_of(pid, service.folder)]
     environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in ours]
     assert len(environments) >= 5
@@ -99,7 +99,7 @@ def test_webhooks_are_sent_where_there_may_be_receivers(variable: str, is_sent: 
     assert _server({variable: "8000"}).sends_webhooks is is_sent
 
 
-def test_its_redis_is_where_it_was_unless_somebody_else_is_there() -> None:
+def test_redis_keeps_its_port_unless_that_is_in_use() -> None:
     """What runs outside and remembers the address finds it again."""
     server = _server({}, redis_port=(port := free_port()))
     redis = server.embedded_redis()
@@ -135,7 +135,7 @@ def test_its_redis_keeps_what_it_accepts_and_is_open_to_this_machine_only(tmp_pa
     assert server.config_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_private_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     for text in ("one", "two"):
         write_private(file, text)
@@ -143,12 +143,12 @@ def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_taken_port_is_named(environment: dict[str, str]) -> None:
+def test_a_port_in_use_is_reported(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", int(environment["SAPI_PORT"]))):
         assert environment["SAPI_PORT"] in _refused(environment)
 
 
-def test_a_wrong_setting_is_named(environment: dict[str, str]) -> None:
+def test_an_invalid_setting_is_reported(environment: dict[str, str]) -> None:
     assert "SAPI_CACHE_FRESH" in _refused({**environment, "SAPI_CACHE_FRESH": "soon"})
 
 
@@ -160,13 +160,13 @@ def test_starting_twice_is_refused(service: Service) -> None:
     assert Client(service.url).get("/readyz").status_code == 200
 
 
-def test_what_dies_is_started_again_and_nothing_is_lost(http: Client, service: Service, name: str) -> None:
+def test_killed_processes_are_restarted_and_no_job_is_lost(http: Client, service: Service, name: str) -> None:
     """Every process of the service is killed in turn; the job that was accepted ends, and what it made is there."""
     job = http.submit("POST", f"/v4/slow/volumes/{name}", {})
-    victims = [pid for pid, line in _processes() if "worker.main" in line and _is_of(pid, service.folder)]
-    victims += [pid for pid, line in _processes() if "-server" in line and _is_of(pid, service.folder)]
-    assert len(victims) == 3
-    for pid in victims:
+    pids = [pid for pid, line in _processes() if "worker.main" in line and _is_of(pid, service.folder)]
+    pids += [pid for pid, line in _processes() if "-server" in line and _is_of(pid, service.folder)]
+    assert len(pids) == 3
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -182,7 +182,7 @@ def test_what_dies_is_started_again_and_nothing_is_lost(http: Client, service: S
         assert ended["error"]["code"] == "worker-lost"
 
 
-def test_what_ends_by_itself_is_started_again(service: Service) -> None:
+def test_processes_that_exit_are_restarted(service: Service) -> None:
     """A worker that hangs ends with exit status 0, so that it is started again: not only unexpected ends count."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(service.folder / "supervisord.conf")
@@ -191,7 +191,7 @@ def test_what_ends_by_itself_is_started_again(service: Service) -> None:
     assert set(restarts.values()) == {"true"}
 
 
-def test_all_that_it_writes_is_its_owners_alone(service: Service) -> None:
+def test_all_written_files_are_readable_by_their_owner_only(service: Service) -> None:
     """Logs name volumes and users, and the dummy's files are what a filer holds."""
     written = [service.folder, *service.folder.rglob("*")]
     assert {"api.log", "audit.log", "redis", "state", "health"} <= {path.name for path in written}
@@ -201,9 +201,7 @@ def test_all_that_it_writes_is_its_owners_alone(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("raised", "status"), [(None, 0), (DevServerError("no"), 1), (KeyboardInterrupt(), 130)])
-def test_the_exit_status_says_how_it_went(
-    monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, status: int
-) -> None:
+def test_exit_statuses(monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, status: int) -> None:
     def start() -> None:
         if raised:
             raise raised
@@ -223,7 +221,7 @@ def _processes() -> list[tuple[int, str]]:
 
 
 def _is_of(pid: int, folder: Path) -> bool:
-    """Is the process one of the service's that lives in ``folder``?"""
+    """Is the process one of the service in ``folder``?"""
     try:
         kept = Path(f"/proc/{pid}/environ").read_bytes() + os.fsencode(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:

@@ -117,7 +117,7 @@ def submit(client: Client, count: int) -> set[str]:
     return jobs
 
 
-def test_every_end_is_told_once_and_in_order_whatever_is_killed(running: OwnStack):
+def test_every_end_is_sent_once_and_in_order_whichever_process_is_killed(running: OwnStack):
     readers = [Reader(running.client()) for _ in range(3)]
     for reader in readers:
         reader.start()
@@ -141,7 +141,7 @@ def test_every_end_is_told_once_and_in_order_whatever_is_killed(running: OwnStac
             assert [state for state in states if state in ("succeeded", "failed")] == states[-1:]
 
 
-def test_a_process_that_is_told_to_end_ends_its_streams(tmp_path: Path):
+def test_a_process_that_gets_sigterm_ends_its_streams(tmp_path: Path):
     # One process: another might still be starting, and miss the signal.
     with own_stack(tmp_path, {"dummy": {"volumes": 3}}, api_workers=1) as running:
         reader = Reader(running.client())
@@ -175,7 +175,7 @@ def test_a_client_that_reads_nothing_is_cut_off(tmp_path: Path, monkeypatch: pyt
 
 
 def _connected(client: Client) -> socket.socket:
-    """A connection with a small buffer on which the stream was asked for, and from which nothing is read."""
+    """A connection with a small buffer on which the stream was requested, and from which nothing is read."""
     credentials = requests.auth._basic_auth_str(USER, PASSWORD)
     host, port = client.url.removeprefix("http://").split(":")
     connection = socket.socket()

@@ -15,7 +15,7 @@ from tests.e2e.client import Client, Service, problem
 
 
 class TestHealth:
-    def test_alive_ready_and_measured(self, stranger: Client) -> None:
+    def test_health_readiness_and_metrics(self, stranger: Client) -> None:
         assert stranger.get("/healthz").status_code == 200
         ready = stranger.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "ready")
@@ -25,7 +25,7 @@ class TestHealth:
 
 
 class TestConfiguration:
-    def test_says_who_one_is(self, http: Client, stranger: Client) -> None:
+    def test_roles_of_the_caller(self, http: Client, stranger: Client) -> None:
         assert sorted(http.get("/conf/me/roles").json()) == ["ADMIN", "UBER_ADMIN", "USER"]
         assert stranger.get("/conf/me/roles").json() == ["USER"]
         assert set(http.get("/conf/roles").json()) == {"USER", "ADMIN", "UBER_ADMIN"}
@@ -62,7 +62,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "path", ["/v4/dummy/volumes/../../..", "/v4//volumes", "/v4/dummy/volumes//", "/%", "/%ff%fe"]
     )
-    def test_odd_paths_as_they_stand(self, service: Service, path: str) -> None:
+    def test_paths_that_clients_would_normalize_are_refused(self, service: Service, path: str) -> None:
         where = urlsplit(service.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
         with closing(connection):
@@ -82,7 +82,7 @@ class TestFlower:
         task = _in_flower(service, job["id"], "FAILURE")
         assert (task["state"], task["name"], task["uuid"]) == ("FAILURE", "storage.restrict_volume", job["id"])
 
-    def test_shows_a_job_that_waits_as_one_that_has_not_begun(self, http: Client, service: Service) -> None:
+    def test_shows_a_queued_job_as_not_started(self, http: Client, service: Service) -> None:
         *_, last = (http.submit("DELETE", "/v4/slow/volumes/not_there_either") for _ in range(8))
         task = _in_flower(service, last["id"], "RECEIVED")
         assert http.get(f"/v4/jobs/{last['id']}").json()["state"] == "queued"
@@ -90,7 +90,7 @@ class TestFlower:
         http.ended(last["id"])
         assert _in_flower(service, last["id"], "FAILURE")["started"]
 
-    def test_takes_no_orders(self, service: Service) -> None:
+    def test_worker_control_is_refused(self, service: Service) -> None:
         answer = requests.post(f"{service.flower}/api/worker/shutdown/quick1@anywhere", timeout=20)
         assert answer.status_code in (401, 403, 404)
 

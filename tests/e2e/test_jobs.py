@@ -20,7 +20,7 @@ NO_CACHE = {"Cache-Control": "no-cache", "Prefer": "respond-async"}
 
 
 class TestDocument:
-    def test_has_every_member(self, http: Client, name: str) -> None:
+    def test_a_job_has_every_member(self, http: Client, name: str) -> None:
         job = http.ended(http.submit("POST", f"/v4/dummy/volumes/{name}", {})["id"])
         assert set(job) == FIELDS
         assert set(job["queue"]) == {"name", "position", "workers_online", "waiting_reason"}
@@ -73,7 +73,7 @@ class TestPolling:
     def test_an_id_that_was_never_issued(self, http: Client, job_id: str) -> None:
         problem(http.get(f"/v4/jobs/{job_id}"), 404, "no-such-job")
 
-    def test_others_do_not_see_it(self, http: Client, stranger: Client, name: str) -> None:
+    def test_an_anonymous_client_does_not_see_the_job(self, http: Client, stranger: Client, name: str) -> None:
         job = http.submit("POST", f"/v4/dummy/volumes/{name}", {})
         for path in (f"/v4/jobs/{job['id']}", f"/v4/jobs/{job['id']}/result"):
             problem(stranger.get(path), 404, "no-such-job")
@@ -126,7 +126,7 @@ class TestCancel:
         assert (job["state"], job["started_at"], job["attempt"]) == ("cancelled", None, 0)
         assert http.get(f"/v4/slow/volumes/{name}").json()["size_total"] != 2**31
 
-    def test_a_read_that_others_wait_for(self, http: Client) -> None:
+    def test_a_shared_read_cannot_be_cancelled(self, http: Client) -> None:
         job = http.get("/v4/slow/volumes", headers=NO_CACHE).json()
         while http.get(f"/v4/jobs/{job['id']}").json()["state"] == "queued":
             time.sleep(0.05)
@@ -136,14 +136,14 @@ class TestCancel:
         problem(http.post(job["links"]["cancel"]), 409, "job-shared")
         http.ended(job["id"])
 
-    def test_an_ended_job(self, http: Client, name: str) -> None:
+    def test_an_ended_job_cannot_be_cancelled(self, http: Client, name: str) -> None:
         job = http.ended(http.submit("POST", f"/v4/dummy/volumes/{name}", {})["id"])
         problem(http.post(job["links"]["cancel"]), 409, "job-not-cancellable")
         assert http.post(f"/v4/jobs/{job['id']}/retry").status_code == 409
 
 
 class TestList:
-    def test_is_of_ones_own_newest_first_in_pages(self, http: Client, stranger: Client, volume: str) -> None:
+    def test_own_jobs_are_listed_newest_first_in_pages(self, http: Client, stranger: Client, volume: str) -> None:
         problem(stranger.get("/v4/jobs"), 401, "unauthenticated")
         made = [
             http.submit("PATCH", f"/v4/dummy/volumes/{volume}", {"max_autosize": 2**33 + n})["id"] for n in range(5)
@@ -169,7 +169,7 @@ class TestList:
     @pytest.mark.parametrize(
         "query", ["state=nonsense", "limit=0", "limit=1001", "limit=x", "created_after=yesterday", "page_token=x"]
     )
-    def test_filters_that_make_no_sense(self, http: Client, query: str) -> None:
+    def test_invalid_filters_are_refused(self, http: Client, query: str) -> None:
         problem(http.get(f"/v4/jobs?{query}"), 422, "validation-failed")
 
 

@@ -1,4 +1,4 @@
-"""Section 3 of the contract: one listing of one thing is under way at a time, however many ask, and whoever dies."""
+"""Section 3 of the contract: one listing of a collection runs at a time, even when its worker is killed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CLIENTS = int(os.environ.get("SAPI_TEST_CLIENTS", _MOST_CLIENTS))
 #: Some want the job at once, some wait as long as reads do, and some until the end.
 WAITS = ("respond-async", "", "wait=25", "wait=25")
 LEASE_S = 6
-#: A dead worker's listing begins again when its lease and then the time of grace (a third of it) have gone by.
+#: The listing of a killed worker is restarted after its lease and the grace time (a third of it).
 _TAKEN_OVER_S = LEASE_S + LEASE_S / 3 + 3
 _LISTING_S = 5.0
-#: Long enough for a busy machine to see it before it ends.
+#: Long enough to be observed on a busy machine before it ends.
 _DISTURBED_LISTING_S = 10.0
-#: Those who ask again at once, and filers that they ask in turn.
-INSISTENT = 24
+#: Clients that repeat their request at once, and the filers that they read in turn.
+REPEATING_CLIENTS = 24
 QUICK_FILERS = [f"quick{number}" for number in range(6)]
 SECOND = Node("list2", "list")
 
@@ -47,10 +47,10 @@ def open_files() -> Iterator[None]:
 def stack(tmp_path_factory: pytest.TempPathFactory, open_files: None) -> Iterator[OwnStack]:
     """A service with a cold listing for each test, and one worker that can make them."""
     quick = {filer: {"volumes": 100, "list_latency_s": 0.3} for filer in QUICK_FILERS}
-    slow = {filer: {"volumes": 100, "list_latency_s": _LISTING_S} for filer in ("crowd", "joined")}
-    slow["bereaved"] = {"volumes": 100, "list_latency_s": _DISTURBED_LISTING_S}
+    slow = {filer: {"volumes": 100, "list_latency_s": _LISTING_S} for filer in ("cold", "joined")}
+    slow["killed"] = {"volumes": 100, "list_latency_s": _DISTURBED_LISTING_S}
     gateways = {**slow, **quick}
-    with own_stack(tmp_path_factory.mktemp("question"), gateways, QUICK, LIST, lease=LEASE_S) as running:
+    with own_stack(tmp_path_factory.mktemp("joined"), gateways, QUICK, LIST, lease=LEASE_S) as running:
         yield running
 
 
@@ -74,7 +74,7 @@ def _origin(answer: Got) -> str:
     return answer.headers.get("cache-status", "").partition("; ttl")[0]
 
 
-def _judge(answers: list[list[Got]], jobs: set[str]) -> None:
+def _check_answers(answers: list[list[Got]], jobs: set[str]) -> None:
     """Every answer is 200 or 202 of these jobs, none an error, and all lead to the same listing."""
     errors = [(got.status, got.body[:400]) for some in answers for got in some if got.status not in (200, 202)]
     assert not errors, f"{len(errors)} errors, such as {errors[0]}"
@@ -87,27 +87,27 @@ def _judge(answers: list[list[Got]], jobs: set[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_crowd_on_a_cold_listing_makes_one_job(stack: OwnStack, capsys: pytest.CaptureFixture[str]) -> None:
-    answers = asyncio.run(_all(stack, "crowd", CLIENTS, WAITS))
-    jobs = _listings(stack.client(), "crowd")
+def test_many_requests_for_a_cold_listing_make_one_job(stack: OwnStack, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = asyncio.run(_all(stack, "cold", CLIENTS, WAITS))
+    jobs = _listings(stack.client(), "cold")
     with capsys.disabled():
         print(f"\n{len(answers)} clients, {len(jobs)} jobs, first answers {dict(_firsts(answers))}")  # noqa: T201
     assert len(jobs) == 1
     assert (jobs[0]["state"], jobs[0]["attempt"]) == ("succeeded", 1)
-    _judge(answers, {jobs[0]["id"]})
+    _check_answers(answers, {jobs[0]["id"]})
 
 
 @pytest.mark.slow
-def test_who_asks_as_the_listing_ends_makes_no_second_job(stack: OwnStack) -> None:
-    """Clients ask again and again until they have the listing, of several filers one after the other."""
-    jobs = [asyncio.run(_insistent(stack, f"/v4/{filer}/volumes")) for filer in QUICK_FILERS]
+def test_requests_at_the_end_of_the_listing_make_no_second_job(stack: OwnStack) -> None:
+    """Clients repeat the request until they have the listing, for several filers in turn."""
+    jobs = [asyncio.run(_repeated_requests(stack, f"/v4/{filer}/volumes")) for filer in QUICK_FILERS]
     assert [len(of_filer) for of_filer in jobs] == [1] * len(jobs)
 
 
-async def _insistent(stack: OwnStack, path: str) -> set[str]:
+async def _repeated_requests(stack: OwnStack, path: str) -> set[str]:
     """The jobs that clients were answered with until each had the listing."""
 
-    async def insist(caller: Caller) -> set[str]:
+    async def repeat(caller: Caller) -> set[str]:
         job_ids = set()
         while (answer := await caller.get(path, Prefer="respond-async")).status != 200:
             assert answer.status == 202, answer
@@ -115,11 +115,11 @@ async def _insistent(stack: OwnStack, path: str) -> set[str]:
         caller.close()
         return job_ids
 
-    callers = await connected(stack.url, USER, PASSWORD, INSISTENT)
-    return set().union(*await asyncio.gather(*map(insist, callers)))
+    callers = await connected(stack.url, USER, PASSWORD, REPEATING_CLIENTS)
+    return set().union(*await asyncio.gather(*map(repeat, callers)))
 
 
-def test_who_joins_gets_what_he_asked_for(stack: OwnStack) -> None:
+def test_a_joined_read_returns_the_result_of_its_own_query(stack: OwnStack) -> None:
     client, later = stack.client(), {"Prefer": "respond-async"}
     filtered = client.get("/v4/joined/volumes?name=acc*", headers=later)
     whole = client.get("/v4/joined/volumes", headers=later)
@@ -136,36 +136,36 @@ def test_who_joins_gets_what_he_asked_for(stack: OwnStack) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_waits_for_the_dead(stack: OwnStack, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its worker is killed on the way, with the crowd waiting; a second crowd comes when it is dead."""
-    both = asyncio.run(asyncio.wait_for(_bereaved(stack), _TAKEN_OVER_S + 2 * _DISTURBED_LISTING_S + 30))
+def test_listing_is_restarted_when_its_worker_is_killed(stack: OwnStack, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its worker is killed while clients wait; more clients send requests when it is gone."""
+    both = asyncio.run(asyncio.wait_for(_requests_around_a_kill(stack), _TAKEN_OVER_S + 2 * _DISTURBED_LISTING_S + 30))
     http = stack.client()
-    jobs = _listings(http, "bereaved")
+    jobs = _listings(http, "killed")
     with capsys.disabled():
         print(f"\n{len(both)} clients, first answers {dict(_firsts(both))}, attempts {jobs[0]['attempt']}")  # noqa: T201
     assert [job["state"] for job in jobs].count("succeeded") == 1
     assert jobs[0]["attempt"] > 1 or len(jobs) > 1, "the worker that was killed did not have the listing"
-    _judge(both, {job["id"] for job in jobs})
-    assert "hit" in http.get("/v4/bereaved/volumes").headers["Cache-Status"]
+    _check_answers(both, {job["id"] for job in jobs})
+    assert "hit" in http.get("/v4/killed/volumes").headers["Cache-Status"]
 
 
-async def _bereaved(stack: OwnStack) -> list[list[Got]]:
-    crowd = asyncio.create_task(_all(stack, "bereaved", CLIENTS // 4, WAITS))
+async def _requests_around_a_kill(stack: OwnStack) -> list[list[Got]]:
+    early = asyncio.create_task(_all(stack, "killed", CLIENTS // 4, WAITS))
     (watcher,) = await connected(stack.url, USER, PASSWORD, 1)
-    await _begun(watcher)
+    await _await_progress(watcher)
     await asyncio.to_thread(stack.kill, LIST)
     # Only now is there another one: so the first had the listing.
     await asyncio.to_thread(stack.start, SECOND)
-    late = await _all(stack, "bereaved", CLIENTS // 12, WAITS)
+    late = await _all(stack, "killed", CLIENTS // 12, WAITS)
     watcher.close()
-    return [*await crowd, *late]
+    return [*await early, *late]
 
 
-async def _begun(watcher: Caller) -> None:
-    """Return when a part of the listing is there."""
+async def _await_progress(watcher: Caller) -> None:
+    """Return when a part of the listing has been read."""
     jobs: list[dict[str, Any]] = []
     while not jobs:
-        jobs = (await watcher.get("/v4/jobs?operation=list_volumes&subsystem=bereaved")).json()
+        jobs = (await watcher.get("/v4/jobs?operation=list_volumes&subsystem=killed")).json()
     tag, percent = "", 0.0
     while percent < 20:
         answer = await watcher.get(f"/v4/jobs/{jobs[0]['id']}", Prefer=tag and "wait=5", If_None_Match=tag)

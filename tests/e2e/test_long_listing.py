@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.client import Client
 from tests.e2e.own_stack import LIST, QUICK, OwnStack, own_stack
 from tests.e2e.race import Answer, Model
-from tests.e2e.race_reader import Crowd
+from tests.e2e.race_reader import Workload
 
 #: How long the filer takes to list, and between two changes, and how long it is looked at all in all (seconds).
 LISTING_S = float(os.environ.get("SAPI_TEST_LISTING_S", "5"))
@@ -30,7 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
         yield running
 
 
-class Scene:
+class Traffic:
     """One who changes, some who read, and what they saw."""
 
     def __init__(self, stack: OwnStack) -> None:
@@ -88,31 +88,31 @@ def _ended(http: Client, job_id: str) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(8 * LISTING_S + LOOK_S + 120)
-def test_reads_stay_hits_and_are_right_while_refreshes_run_and_commit(
+def test_reads_are_hits_and_consistent_while_refreshes_commit(
     stack: OwnStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    http, scene = stack.client(), Scene(stack)
+    http, traffic = stack.client(), Traffic(stack)
     began = time.monotonic()
     first = http.get(f"/v4/{LISTING}", headers={"Prefer": "respond-async"}).json()["id"]
     assert _ended(http, first)["state"] == "succeeded"
-    scene.model.begin(LISTING, http.get(f"/v4/{LISTING}").json())
-    crowd = Crowd(scene.model)
-    crowd.add(scene.change)
+    traffic.model.begin(LISTING, http.get(f"/v4/{LISTING}").json())
+    workload = Workload(traffic.model)
+    workload.add(traffic.change)
     for client in [stack.client() for _ in range(READERS)]:
-        crowd.add(lambda client=client: scene.read(client))  # type: ignore[misc]
+        workload.add(lambda client=client: traffic.read(client))  # type: ignore[misc]
     refreshes = [_refresh(http) for _ in range(REFRESHES)]
-    crowd.wait(max(4 * CHANGE_EVERY_S, LOOK_S - (time.monotonic() - began)))
-    crowd.end()
-    for job_id in scene.refresh_ids:
+    workload.wait(max(4 * CHANGE_EVERY_S, LOOK_S - (time.monotonic() - began)))
+    workload.end()
+    for job_id in traffic.refresh_ids:
         _ended(http, job_id)
-    wrong = scene.model.disagreements()
+    wrong = traffic.model.disagreements()
     with capsys.disabled():
-        print(f"\n{scene.changes} changes, {dict(scene.statuses)}, {len(wrong)} wrong, {len(refreshes)} refreshes")  # noqa: T201
+        print(f"\n{traffic.changes} changes, {dict(traffic.statuses)}, {len(wrong)} wrong, {len(refreshes)} refreshes")  # noqa: T201
     assert not wrong, f"{len(wrong)} are wrong; the first of them:\n" + "\n".join(wrong[:5])
     listed = http.get("/v4/jobs?operation=list_volumes&limit=1000").json()
-    assert {job["id"] for job in listed} == {first, *refreshes, *scene.refresh_ids}, "the filer was asked besides"
+    assert {job["id"] for job in listed} == {first, *refreshes, *traffic.refresh_ids}, "the filer was asked besides"
     # Each of them saw changes while it ran: that is what this is about.
-    assert scene.changes > (REFRESHES * LISTING_S) / (CHANGE_EVERY_S + 2)
+    assert traffic.changes > (REFRESHES * LISTING_S) / (CHANGE_EVERY_S + 2)
 
 
 def _refresh(http: Client) -> str:

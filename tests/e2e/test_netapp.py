@@ -23,7 +23,7 @@ def netapp_volume(http: Client, name: str) -> str:
     return name
 
 
-def test_is_ready_and_listed(http: Client) -> None:
+def test_the_filer_is_ready_and_listed(http: Client) -> None:
     assert http.get("/readyz").json()["subsystems"]["netapp"]["status"] == "available"
     names = [record["name"] for record in http.get(URL, headers={"Prefer": "wait=20"}).json()]
     assert {f"vol{number:05}" for number in range(30)} <= set(names)
@@ -48,7 +48,7 @@ def test_life_of_a_volume(http: Client, filer: Simulator, netapp_volume: str) ->
     problem(http.get(path, headers={"Prefer": "wait=20"}), 404, "no-such-volume")
 
 
-def test_a_job_tells_of_the_filers_job(http: Client, netapp_volume: str) -> None:
+def test_a_job_names_the_job_of_the_filer(http: Client, netapp_volume: str) -> None:
     job = http.ended(http.submit("PATCH", f"{URL}/{netapp_volume}", {"size_total": 2**31})["id"])
     assert job["state"] == "succeeded"
     assert job["backend_job"]
@@ -69,14 +69,14 @@ def test_export_policies(http: Client, name: str) -> None:
     assert http.change("DELETE", path).status_code == 204
 
 
-def test_the_filers_own_words_come_along(http: Client, netapp_volume: str) -> None:
+def test_the_error_of_the_filer_is_quoted(http: Client, netapp_volume: str) -> None:
     answer = http.change("PATCH", f"{URL}/{netapp_volume}", {"active_policy_name": "no_such_policy"}, wait=25)
     assert answer.status_code in (404, 422), answer.text
     assert answer.json()["backend_error"]["code"].isdigit()
     assert "127.0.0.1" not in answer.text
 
 
-def test_the_filers_password_is_found_nowhere(http: Client, service: Service, netapp_volume: str) -> None:
+def test_the_password_of_the_filer_is_in_no_log_or_key(http: Client, service: Service, netapp_volume: str) -> None:
     """Not in any process's environment or command line, not in the logs or the data; in the workers' own file alone."""
     http.change("DELETE", f"{URL}/{netapp_volume}", wait=25)
     secrets = [PASSWORD.encode(), base64.b64encode(f"storage-api:{PASSWORD}".encode()), PASSWORD[-32:].encode()]
@@ -127,7 +127,7 @@ def test_a_rule_is_revoked_under_every_spelling(http: Client, filer: Simulator, 
     assert [client["match"] for rule in policy["rules"] for client in rule["clients"]] == ["10.0.0.0/8"]
 
 
-def test_a_rule_that_gives_less_is_a_conflict(http: Client, filer: Simulator, name: str) -> None:
+def test_a_rule_with_fewer_rights_is_a_conflict(http: Client, filer: Simulator, name: str) -> None:
     policy = filer.world.add_policy(filer.world.vserver, name, [])
     policy["rules"] = [full_rule(5, ["h"], rw_rule=["never"], superuser=["none"])]
     refused = problem(http.change("PUT", f"/v4/netapp/export/{name}/rule/H", wait=25), 409, "resource-busy")

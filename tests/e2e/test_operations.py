@@ -30,7 +30,7 @@ def _is_hit(http: Client, path: str) -> bool:
 
 
 class TestVolumes:
-    def test_what_was_written_reads_back(self, http: Client, name: str) -> None:
+    def test_settings_are_read_back(self, http: Client, name: str) -> None:
         settings: dict[str, Any] = {
             "size_total": 10 * 2**30, "junction_path": f"/{name}", "autosize_enabled": True, "max_autosize": 20 * 2**30,
             "percentage_snapshot_reserve": 10, "compression_enabled": True, "inline_compression": True,
@@ -76,7 +76,7 @@ class TestVolumes:
         assert _names(http, f"{VOLUMES}/:/back/{volume}/snapshots") == ["s1"]
         problem(http.change("POST", f"{DUMMY}/restricted/{volume}/reinstate", {}), 404, "no-such-volume")
 
-    def test_a_restricted_volume_is_as_if_it_were_not_there(self, http: Client, volume: str) -> None:
+    def test_a_restricted_volume_is_not_found(self, http: Client, volume: str) -> None:
         http.change("POST", f"{VOLUMES}/{volume}/snapshots/s1", {})
         http.get(f"{VOLUMES}/{volume}/snapshots")
         http.get(f"{VOLUMES}/{volume}/snapshots/s1")
@@ -87,7 +87,7 @@ class TestVolumes:
         problem(http.change("DELETE", f"{VOLUMES}/{volume}"), 404, "no-such-volume")
         problem(http.change("PATCH", f"{VOLUMES}/{volume}", {"size_total": 2**31}), 404, "no-such-volume")
 
-    def test_by_path(self, http: Client, name: str) -> None:
+    def test_a_volume_is_addressed_by_path(self, http: Client, name: str) -> None:
         created = http.change("POST", f"{VOLUMES}/node:/some/{name}", {"name": name, "size_total": 2**30})
         assert (created.status_code, created.headers["Location"]) == (201, f"{VOLUMES}/{name}")
         assert created.json()["junction_path"] == f"/some/{name}"
@@ -96,7 +96,7 @@ class TestVolumes:
         assert _names(http, f"{VOLUMES}/{name}/snapshots") == ["s1"]
         assert _names(http, f"{VOLUMES}/n:/some/{name}/snapshots") == ["s1"]
 
-    def test_impossible_settings_fail_the_job_and_change_nothing(self, http: Client, volume: str) -> None:
+    def test_invalid_settings_fail_the_job_and_change_nothing(self, http: Client, volume: str) -> None:
         before = http.get(f"{VOLUMES}/{volume}").json()
         answer = http.change(
             "PATCH", f"{VOLUMES}/{volume}", {"active_policy_name": "no_such_policy", "size_total": 2**33}
@@ -143,7 +143,7 @@ class TestSnapshots:
         problem(http.get(f"{path}/nightly.2026-11-22_2200"), 404, "no-such-snapshot")
         problem(http.change("DELETE", f"{path}/nightly.2026-11-22_2200"), 404, "no-such-snapshot")
 
-    def test_the_oldest_goes_only_where_that_is_asked_for(self, http: Client, volume: str) -> None:
+    def test_the_oldest_snapshot_is_purged_on_request_only(self, http: Client, volume: str) -> None:
         path = f"{VOLUMES}/{volume}/snapshots"
         for number in range(5):
             assert http.change("POST", f"{path}/s{number}", {"purge_old_if_needed": True}).status_code == 201
@@ -155,7 +155,7 @@ class TestSnapshots:
 
 
 class TestLocks:
-    def test_one_host_at_a_time(self, http: Client, volume: str) -> None:
+    def test_only_one_host_can_hold_the_lock(self, http: Client, volume: str) -> None:
         path = f"{VOLUMES}/{volume}/locks"
         assert http.get(path).json() == []
         taken = http.change("PUT", f"{path}/db1.example.org")
@@ -198,7 +198,7 @@ class TestPolicies:
         problem(http.get(path), 404, "no-such-policy")
         assert name not in _names(http, f"{DUMMY}/export")
 
-    def test_a_policy_in_use_cannot_go(self, http: Client, volume: str, name: str) -> None:
+    def test_a_policy_in_use_cannot_be_deleted(self, http: Client, volume: str, name: str) -> None:
         http.change("POST", f"{DUMMY}/export/{name}", {"rules": []})
         http.change("PATCH", f"{VOLUMES}/{volume}", {"active_policy_name": name})
         problem(http.change("DELETE", f"{DUMMY}/export/{name}"), 409, "policy-in-use")
@@ -206,7 +206,7 @@ class TestPolicies:
         assert http.change("DELETE", f"{DUMMY}/export/{name}").status_code == 204
 
     @pytest.mark.parametrize("rule", ["a b", "a;b", "x" * 256, "10.0.0.0/99", "%0a"])
-    def test_a_rule_that_no_client_match_can_be(self, http: Client, name: str, rule: str) -> None:
+    def test_an_invalid_client_match_is_refused(self, http: Client, name: str, rule: str) -> None:
         http.change("POST", f"{DUMMY}/export/{name}", {"rules": []})
         problem(http.put(f"{DUMMY}/export/{name}/rule/{rule}"), 422, "validation-failed")
 
@@ -228,7 +228,7 @@ class TestListings:
             answer = again  # It was read again meanwhile, after changes of other tests.
         assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", answer.headers["ETag"])
 
-    def test_pages_are_of_one_state_whatever_happens_meanwhile(self, http: Client, name: str) -> None:
+    def test_pages_are_of_one_version_despite_changes(self, http: Client, name: str) -> None:
         whole = _names(http, f"{VOLUMES}?sort=name")
         page = http.get(VOLUMES, params={"sort": "name", "limit": "50", "fields": "name"})
         seen = [record["name"] for record in page.json()]
@@ -245,7 +245,7 @@ class TestListings:
         ["limit=0", "limit=x", "page_token=x", "sort=colour", "fields=", "size_used=many", "size_used=", "state=a||b",
          "autosize_enabled=maybe", "size_used=5..", "limit=1&limit=2"],
     )  # fmt: skip
-    def test_expressions_that_make_no_sense(self, http: Client, query: str) -> None:
+    def test_invalid_expressions_are_refused(self, http: Client, query: str) -> None:
         document = problem(http.get(f"{VOLUMES}?{query}"), 422, "validation-failed")
         assert document["errors"][0]["pointer"] == "/" + query.split("=", maxsplit=1)[0]
 
@@ -253,7 +253,7 @@ class TestListings:
         answer = http.get(f"{VOLUMES}/{volume}/locks", headers={"Cache-Control": "only-if-cached"})
         problem(answer, 504, "not-cached")
 
-    def test_no_cache_asks_the_storage_system(self, http: Client) -> None:
+    def test_no_cache_reads_from_the_storage_system(self, http: Client) -> None:
         answer = http.get(VOLUMES, headers={"Cache-Control": "no-cache"})
         assert (answer.status_code, answer.headers["Age"]) == (200, "0")
         assert "fwd=" in answer.headers["Cache-Status"]

@@ -33,7 +33,7 @@ def _await(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service, http: Client, name: str) -> None:
+def test_a_drained_worker_is_not_online_and_listed_as_drained(service: Service, http: Client, name: str) -> None:
     def online() -> int:
         count: int = http.get("/readyz").json()["queues"]["slow.write"]["workers_online"]
         return count
@@ -65,7 +65,7 @@ def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service
     assert resumed.returncode == 0, resumed.stderr
 
 
-def test_one_job_can_be_followed_through_all_logs(service: Service, http: Client, volume: str) -> None:
+def test_the_log_lines_of_one_job_are_collected(service: Service, http: Client, volume: str) -> None:
     job = http.submit("POST", f"/v4/dummy/volumes/{volume}/snapshots/followed", {})
     http.ended(job["id"])
     lines = _type(service, "logs", job["id"].upper()).stdout.splitlines()
@@ -79,7 +79,7 @@ def test_one_job_can_be_followed_through_all_logs(service: Service, http: Client
 @pytest.mark.parametrize(
     ("command", "expected"), [(("drain", "nobody"), "worker1"), (("logs", "no-such-id"), "no-such-id")]
 )
-def test_what_cannot_be_done_is_said(service: Service, command: tuple[str, ...], expected: str) -> None:
+def test_impossible_commands_are_reported(service: Service, command: tuple[str, ...], expected: str) -> None:
     refused = _type(service, *command)
     assert refused.returncode == 1
     assert expected in refused.stderr

@@ -41,7 +41,7 @@ def receiver() -> Iterator[HookReceiver]:
     made.close()
 
 
-def test_one_trace_from_the_client_to_the_end(tmp_path: Path, receiver: HookReceiver):
+def test_one_trace_reaches_from_the_client_to_the_end(tmp_path: Path, receiver: HookReceiver):
     traced, hosts = install(tmp_path / "spans"), f"http://127.0.0.1:{receiver.port}"
     with own_stack(tmp_path, {"dummy": {"volumes": 3}}, QUICK, environment=traced, callback_hosts=hosts) as running:
         running.start_webhooks(SECRET)
@@ -78,7 +78,7 @@ def _id(span: dict[str, Any]) -> str:
     return str(span["context"]["span_id"])
 
 
-def test_another_worker_that_reconciles_goes_on_with_the_trace(tmp_path: Path):
+def test_a_worker_that_reconciles_continues_the_trace(tmp_path: Path):
     slow, traced = {"dummy": {"volumes": 3, "latency_s": 3}}, install(tmp_path / "spans")
     with own_stack(tmp_path, slow, QUICK, environment=traced, lease=3) as running:
         client = running.client()

@@ -49,7 +49,7 @@ def test_every_request_is_answered_as_it_was(service: Service, http: Client) -> 
                     assert parsedate_to_datetime(record["creation_time"]).year >= 2000
 
 
-def test_signing_in_ends_well_for_a_client_that_follows(service: Service) -> None:
+def test_a_client_that_follows_redirects_can_sign_in(service: Service) -> None:
     answer = Client(service.url).get("/login")
     assert answer.status_code == 200
     assert [step.status_code for step in answer.history] == [302]

@@ -60,7 +60,7 @@ def assert_under_way(answer: requests.Response) -> str:
     return str(answer.json()["job"])
 
 
-def test_a_creation_that_is_sent_again_gets_its_own_outcome(http: Client, name: str) -> None:
+def test_a_repeated_creation_gets_its_own_outcome(http: Client, name: str) -> None:
     first, *_, last = until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
     job = assert_under_way(first)
     assert last.status_code == 201, last.text
@@ -71,7 +71,7 @@ def test_a_creation_that_is_sent_again_gets_its_own_outcome(http: Client, name: 
     assert [job["state"] for job in jobs_of(http, "create_volume", name)] == ["failed", "succeeded"]
 
 
-def test_two_at_the_same_time_are_two(http: Client, stack: OwnStack, name: str) -> None:
+def test_simultaneous_requests_are_two_jobs(http: Client, stack: OwnStack, name: str) -> None:
     path, body = f"/v3/quick/volumes/{name}", {"size_total": 10**9}
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(stack.client().post, path, json=body) for _ in range(2)]
@@ -82,7 +82,7 @@ def test_two_at_the_same_time_are_two(http: Client, stack: OwnStack, name: str) 
     assert statuses <= {201, 400, 504}
 
 
-def test_another_change_in_between_makes_it_a_new_request(http: Client, name: str) -> None:
+def test_after_another_change_a_repeated_request_is_new(http: Client, name: str) -> None:
     until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
     lock = f"/v3/slow/volumes/{name}/locks/h1"
     first = assert_under_way(http.put(lock))
@@ -93,7 +93,7 @@ def test_another_change_in_between_makes_it_a_new_request(http: Client, name: st
     assert until_told(http, "GET", f"/v3/slow/volumes/{name}/locks")[-1].json() == [{"host": "h1"}]
 
 
-def test_a_change_by_path_in_between_makes_it_a_new_request_too(http: Client, name: str) -> None:
+def test_after_a_change_by_path_a_repeated_request_is_new(http: Client, name: str) -> None:
     until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
     lock, by_path = f"/v3/slow/volumes/{name}/locks/h1", f"/v3/slow/volumes/:/{name}/locks/h1"
     first = assert_under_way(http.put(lock))
@@ -134,7 +134,7 @@ def api_server(stack: OwnStack) -> str:
 
 
 @pytest.mark.slow
-def test_a_killed_api_leaves_no_request_behind(stack: OwnStack, long: OwnStack, http: Client, name: str) -> None:
+def test_requests_held_by_a_killed_api_are_released(stack: OwnStack, long: OwnStack, http: Client, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
     future = held_request(long, http, "POST", path, json=body)
     server = stack.processes.started.pop(api_server(stack))
@@ -148,7 +148,7 @@ def test_a_killed_api_leaves_no_request_behind(stack: OwnStack, long: OwnStack, 
 
 
 @pytest.mark.slow
-def test_redis_that_starts_anew_keeps_what_was_not_told(stack: OwnStack, long: OwnStack, name: str) -> None:
+def test_outcomes_not_yet_returned_survive_a_restart_of_redis(stack: OwnStack, long: OwnStack, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
     future = held_request(long, stack.client(), "POST", path, json=body)
     stack.restart_redis()
@@ -160,7 +160,7 @@ def test_redis_that_starts_anew_keeps_what_was_not_told(stack: OwnStack, long: O
 
 
 @pytest.mark.slow
-def test_a_process_that_is_told_to_stop_answers_what_it_holds(
+def test_a_process_that_gets_sigterm_answers_held_requests(
     stack: OwnStack, long: OwnStack, http: Client, name: str
 ) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
@@ -172,7 +172,7 @@ def test_a_process_that_is_told_to_stop_answers_what_it_holds(
 
 
 @pytest.mark.slow
-def test_an_answer_that_came_too_late_for_its_client_is_kept(stack: OwnStack, long: OwnStack, name: str) -> None:
+def test_an_outcome_that_came_too_late_for_its_client_is_kept(stack: OwnStack, long: OwnStack, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
     frozen = stack.processes.pids("api")
     future = held_request(stack, long.client(), "POST", path, json=body, timeout=(5, _LATENCY_S))

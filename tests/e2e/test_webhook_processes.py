@@ -42,7 +42,7 @@ def change(client: Client, name: str, **headers: str) -> str:
     return str(answer.json()["id"])
 
 
-def test_every_end_arrives_whatever_is_killed(running: OwnStack, receiver: HookReceiver):
+def test_every_end_is_delivered_whichever_process_is_killed(running: OwnStack, receiver: HookReceiver):
     client = running.client()
     jobs = [change(client, f"a{n}") for n in range(10)]
     receiver.wait_for(5)
