@@ -1,4 +1,4 @@
-"""Scripts and a back-end that say of each call that it begins and that it has ended."""
+"""Scripts and a back-end that report the begin and the end of each call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Count = Callable[[str], None]
 
 
 class CountedScripts:
-    """JobScripts that say before and after each call that they are called."""
+    """JobScripts that report each call before and after it."""
 
     def __init__(self, scripts: Any, count: Count) -> None:
         self._scripts = scripts
@@ -29,7 +29,7 @@ class CountedScripts:
 
 
 class CountedBackend:
-    """A back-end that says before and after each call that it is called."""
+    """A back-end that reports each call before and after it."""
 
     def __init__(self, backend: StorageBackend, count: Count) -> None:
         self._backend = backend

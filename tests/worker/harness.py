@@ -1,4 +1,4 @@
-"""A worker's parts on a real Redis and a real dummy, driven by hand: time passes when a test says so."""
+"""A worker's parts on a real Redis and a real dummy, driven step by step: time passes when a test says so."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class Harness:
         self.backend = DummyStorage(DummyOptions(state_dir=str(folder)), name=SUBSYSTEM)
 
     def close(self) -> None:
-        """Let go of files."""
+        """Close files."""
         self.backend.close()
 
     def node(self, backend: StorageBackend | None = None, scripts: Any = None) -> Node:
@@ -243,7 +243,7 @@ class Harness:
         return value.decode() if isinstance(value, bytes) else ""
 
     def let_time_pass(self) -> None:
-        """Every lease has lapsed long ago, every delay is over, and somebody looked all the time."""
+        """Every lease has lapsed long ago, every delay is over, and sweeps have run all the time."""
         members: Any = self.client.zrange(f"{PREFIX}due:{SUBSYSTEM}", 0, -1)
         for job_id in (member.decode() for member in members):
             if not self.field(job_id, "state"):
@@ -257,7 +257,7 @@ class Harness:
         self.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": now, "since": 1})
 
     def recover(self, node: Node, job_id: str, *, turns: int = 8) -> None:
-        """Let another worker find out what is left to do, until the job has ended."""
+        """Let another worker recover the job, until it has ended."""
         for _ in range(turns):
             if self.job(job_id).done:
                 return

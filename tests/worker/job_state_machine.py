@@ -1,4 +1,4 @@
-"""Jobs as a model of a few lines, beside the scripts on a real Redis: whatever happens, in any order, they agree."""
+"""Jobs as a model of a few lines, beside the scripts on a real Redis: both agree after any sequence of steps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Model:
 
 
 class JobStateMachine(RuleBasedStateMachine):
-    """Accepts, sends messages, marks, renews leases, ends, cancels, sweeps; by live workers and by abandoned ones."""
+    """Accepts, sends messages, records intents, renews, ends, cancels, sweeps; by present workers and lost ones."""
 
     def __init__(self, client: redis.Redis, scripts: Any) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class JobStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._held())
     @rule(data=st.data(), state=st.sampled_from(_DONE))
     def finish(self, data: st.DataObject, state: str) -> None:
-        """By the worker that has it, by one that lost it, and again by one that heard no answer."""
+        """By the worker that has it, by one that lost it, and again by one that got no answer."""
         job, token = data.draw(st.sampled_from(self._held()))
         word, messages, _ = self.scripts.finish(job.id, token, state, {}, [], 60_000, b"", 1000, 0)
         if job.running and token == job.token:
@@ -182,7 +182,7 @@ class JobStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(job.running for job in self.jobs))
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        """A worker is heard of no more, and somebody looks after its jobs."""
+        """A worker sends no more heartbeats, and another one sweeps."""
         job = data.draw(st.sampled_from([job for job in self.jobs if job.running]))
         self.client.hset(f"{PREFIX}job:{job.id}", mapping={"lease": "1", "stalled_since": "1"})
         job.lapsed = True

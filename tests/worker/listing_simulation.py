@@ -1,4 +1,4 @@
-"""A filer, its cached listing and those who read it, step by step in any order; a model says what a read may show."""
+"""A filer, its cached listing and its readers, step by step in any order; a model says what a read may return."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ListingSimulation:
     # --- changes
 
     def change(self) -> None:
-        """A change happens on the filer."""
+        """A change is made on the filer."""
         name = self.dice.choice(NAMES)
         if name in self.unreported:
             return
@@ -173,7 +173,7 @@ class ListingSimulation:
         self.folding._compact(views.SNAPSHOTS, CACHE_KEY)
 
     def forget(self) -> None:
-        """What lives long enough is forgotten."""
+        """Keys expire."""
         if self.dice.random() < 0.05:
             last_seq = int(self.redis.hget(f"sapi:listing:{CACHE_KEY}", "seq") or 0)
             self.redis.delete(self.dice.choice([f"sapi:listing:{CACHE_KEY}", f"sapi:delta:{CACHE_KEY}"]))

@@ -1,4 +1,4 @@
-"""A worker beside something that listens to Celery's signals, as instrumentations do: it notes each in a file."""
+"""A worker with receivers of Celery's signals, as instrumentations have: each is written to a file."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_worker_serves_its_queues_with_a_thread_for_each_slot_and_some_more(
         ({"SAPI_BACKENDS": ""}, [], "SAPI_BACKENDS"),
     ],
 )
-def test_a_worker_that_is_configured_wrongly_says_so_and_does_not_start(
+def test_a_worker_with_an_invalid_setting_does_not_start(
     started: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environ: Any,
     arguments: list[str], words: str,
 ):  # fmt: skip
@@ -178,7 +178,7 @@ for variable, value in (("SAPI_BACKENDS", "x🌈Unknown"), ("SAPI_SESSION_LIFETI
 """
 
 
-def test_flower_that_is_configured_wrongly_says_so_in_a_line_and_does_not_start():
+def test_flower_with_an_invalid_setting_does_not_start():
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
     done = subprocess.run(
         [sys.executable, "-c", _FLOWER_STARTS], env=environ | {"SAPI_DEBUG": "true"}, capture_output=True, text=True,
@@ -216,14 +216,14 @@ def test_celery_s_signals_start_and_end_a_worker(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("started")
-def test_celery_s_signals_start_and_end_a_sender_of_webhooks():
+def test_celery_s_signals_start_and_end_a_webhook_process():
     calls: list[str] = []
     part = SimpleNamespace(start=lambda: calls.append("start"), stop=lambda: calls.append("stop"))
     _signalled(part, webhook_process)
     assert calls == ["start", "stop"]
 
 
-def test_a_sender_of_webhooks_waits_for_no_name_server_and_refuses_a_weak_secret(
+def test_a_webhook_process_needs_no_name_server_and_refuses_a_weak_secret(
     started: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     assert webhook_process.main(["--node", "hooks"]) == 0
@@ -237,7 +237,7 @@ def test_a_sender_of_webhooks_waits_for_no_name_server_and_refuses_a_weak_secret
 
 
 @pytest.mark.parametrize("secret", ["", SECRET])
-def test_a_sender_of_webhooks_knows_its_hosts_and_sends_no_callbacks_without_a_secret(redis_url: str, secret: str):
+def test_a_webhook_process_sends_no_callbacks_without_a_secret(redis_url: str, secret: str):
     settings = load(Settings, redis_url=redis_url, callback_hosts="hooks.example")
     webhook_settings = load(WebhookSettings, callback_secret=secret, public_url="https://example.org/storage/")
     celery, dispatcher = webhook_process.build(settings, webhook_settings, {}, "hooks")
@@ -251,7 +251,7 @@ def test_a_sender_of_webhooks_knows_its_hosts_and_sends_no_callbacks_without_a_s
 
 
 @pytest.mark.usefixtures("started")
-def test_a_sender_of_webhooks_makes_publishes_and_sends_deliveries(
+def test_a_webhook_process_makes_publishes_and_sends_deliveries(
     harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     # Waiting for events may take longer than any other command.

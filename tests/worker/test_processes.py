@@ -1,4 +1,4 @@
-"""Real worker processes beside a real Redis: killed, stopped, asked to end, and cut off."""
+"""Real worker processes with a real Redis: killed, frozen, stopped by SIGTERM, and disconnected."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def processes(tmp_path: Path) -> Iterator[WorkerProcesses]:
     made.stop()
 
 
-def test_what_a_killed_worker_left_is_settled_by_another(processes: WorkerProcesses):
-    doomed = processes.worker("doomed")
+def test_the_job_of_a_killed_worker_is_reconciled_by_another(processes: WorkerProcesses):
+    killed = processes.worker("killed")
     sent = processes.accept("create_volume", volume="sent")
     behind = processes.accept("update_volume", volume="sent", percentage_snapshot_reserve=7)
     processes.until(lambda: processes.sent(sent), "the change is being sent")
-    doomed.kill()
+    killed.kill()
     processes.worker("other")
     processes.done(sent, behind)
     assert processes.code(sent) == "worker-lost"
@@ -39,9 +39,9 @@ def test_what_a_killed_worker_left_is_settled_by_another(processes: WorkerProces
     assert processes.effects() == {sent: False}
 
 
-def test_a_worker_that_was_stopped_for_long_does_not_change_what_was_settled(processes: WorkerProcesses):
+def test_a_worker_that_was_frozen_does_not_change_a_settled_job(processes: WorkerProcesses):
     # Long enough that it is surely stopped before it changes the dummy's file: in the middle of a transaction it would
-    # keep everybody else from changing it.
+    # keep all others from changing it.
     stopped = processes.worker("stopped", latency_s=6)
     # Nor while it opens that file for the first time.
     processes.until(lambda: processes.client.exists(Keys(PREFIX).health("filer")), "the storage system was checked")
@@ -59,7 +59,7 @@ def test_a_worker_that_was_stopped_for_long_does_not_change_what_was_settled(pro
     assert processes.effects() == {job_id: False} | dict.fromkeys(following, True)
 
 
-def test_a_worker_that_is_told_to_end_finishes_changes_and_hands_on_the_rest(processes: WorkerProcesses):
+def test_a_worker_that_gets_sigterm_finishes_changes_and_returns_the_rest(processes: WorkerProcesses):
     ending = processes.worker("ending")
     changing, reading = (
         processes.accept("create_volume", volume="last"),
@@ -78,7 +78,7 @@ def test_a_worker_that_is_told_to_end_finishes_changes_and_hands_on_the_rest(pro
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen", "full"])
-def test_a_worker_goes_on_by_itself_when_redis_is_back(processes: WorkerProcesses, fault: str):
+def test_a_worker_continues_when_redis_is_back(processes: WorkerProcesses, fault: str):
     worker = processes.worker("enduring")
     before = [processes.accept("create_volume", volume=f"before{n}") for n in range(4)]
     processes.until(lambda: all(processes.sent(job_id) for job_id in before), "the changes are being sent")

@@ -25,7 +25,7 @@ def node(harness: Harness) -> Node:
 # --- who has a job, and who had it
 
 
-def test_an_end_whose_answer_was_lost_is_answered_again(harness: Harness, node: Node):
+def test_a_repeated_completion_gets_the_same_answer(harness: Harness, node: Node):
     job_id, behind = harness.accept("update_volume", volume="vol"), harness.accept("restrict_volume", volume="vol")
     lease = node.claim(job_id)
     harness.publisher.take()
@@ -34,22 +34,22 @@ def test_an_end_whose_answer_was_lost_is_answered_again(harness: Harness, node: 
         assert [message.job_id for message in harness.publisher.take()] == [behind]
 
 
-def test_a_worker_that_was_given_up_changes_neither_the_job_nor_the_filer(harness: Harness, node: Node):
+def test_a_worker_that_lost_its_lease_changes_neither_the_job_nor_the_filer(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
-    zombie = node.claim(job_id)
-    zombie.record_intent("create_volume")
+    stale_lease = node.claim(job_id)
+    stale_lease.record_intent("create_volume")
     harness.let_time_pass()
     harness.node().sweep()
     assert harness.job(job_id).failure.code == "worker-lost"  # type: ignore[union-attr]
     with pytest.raises(LeaseLost):
-        harness.backend.create_volume("new", journal=_Deaf(zombie))
-    assert not node.claims.complete(zombie, Completion(State.SUCCEEDED, result=b"null"))
+        harness.backend.create_volume("new", journal=_IgnoresLoss(stale_lease))
+    assert not node.claims.complete(stale_lease, Completion(State.SUCCEEDED, result=b"null"))
     assert harness.job(job_id).state is State.FAILED
     assert harness.effects() == {job_id: False}
 
 
-class _Deaf(Lease):
-    """The journal of a worker that was stopped after its mark, and looks at no clock any more."""
+class _IgnoresLoss(Lease):
+    """The journal of a worker that was frozen after its intent, and no longer checks its lease."""
 
     def __init__(self, lease: Lease) -> None:
         self.__dict__ = lease.__dict__
@@ -61,7 +61,7 @@ class _Deaf(Lease):
         return
 
 
-def test_a_hold_counts_from_when_it_was_asked_for(harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
+def test_a_lease_counts_from_when_the_claim_was_sent(harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
     job_id = harness.accept("create_volume")
     claim = harness.scripts.claim
 
@@ -88,7 +88,7 @@ def test_a_job_is_settled_only_by_the_worker_that_was_given_it(harness: Harness,
     assert harness.job(job_id).state is State.RUNNING
 
 
-def test_jobs_that_kill_their_workers_are_given_up_and_attempts_are_no_losses(harness: Harness, node: Node):
+def test_jobs_that_crash_their_workers_fail_after_three_losses(harness: Harness, node: Node):
     job_id = harness.accept("get_volume")
     for _ in range(5):
         node.claims.requeue(node.claim(job_id), 0)
@@ -116,7 +116,7 @@ def test_a_step_and_its_number_are_one_write(harness: Harness, node: Node):
 # --- time
 
 
-def test_after_redis_was_away_nobody_is_suspect_at_once(harness: Harness, node: Node):
+def test_after_an_outage_of_redis_no_worker_is_lost_at_once(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     lease = node.claim(job_id)
     lease.record_intent("create_volume")
@@ -127,7 +127,7 @@ def test_after_redis_was_away_nobody_is_suspect_at_once(harness: Harness, node: 
     harness.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
     assert node.sweep() == ([], [])
     lease.checkpoint()
-    # Nobody renews what was handed over: that is not waited for.
+    # The lease of a job that was handed over is not renewed: no lapse is waited for.
     node.claims.hand_over(lease, "")
     harness.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", "at", "1")
     assert node.sweep() == ([job_id], [])
@@ -161,7 +161,7 @@ def test_a_worker_from_before_the_clock_was_set_back_is_not_online(harness: Harn
     assert harness.client.get(f"{PREFIX}capacity:{queue}") == b"2"
 
 
-def test_a_thread_that_hangs_is_notified_of_once_and_loses_its_job(harness: Harness, node: Node):
+def test_a_hanging_thread_is_reported_once_and_loses_its_job(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     lease = node.claim(job_id)
     lease.record_intent("create_volume")
@@ -178,7 +178,7 @@ def test_a_thread_that_hangs_is_notified_of_once_and_loses_its_job(harness: Harn
 # --- what cannot be carried out
 
 
-def test_a_filer_that_cannot_be_looked_at_is_looked_at_again_until_patience_ends(harness: Harness, node: Node):
+def test_reconciliation_is_repeated_until_its_time_is_over(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     node.claim(job_id).record_intent("create_volume")
 
@@ -195,7 +195,7 @@ def test_a_filer_that_cannot_be_looked_at_is_looked_at_again_until_patience_ends
     assert harness.job(job_id).failure.code == "outcome-unknown"  # type: ignore[union-attr]
 
 
-def test_a_look_that_takes_too_long_ends_too(harness: Harness, node: Node):
+def test_a_reconciliation_that_times_out_ends(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     node.claim(job_id).record_intent("create_volume")
 
@@ -232,7 +232,7 @@ def test_a_job_of_another_filer_or_another_release_is_left_to_others(harness: Ha
     assert harness.effects() == {}
 
 
-def test_a_job_without_a_record_holds_nobody_up(harness: Harness, node: Node):
+def test_a_job_without_a_record_blocks_no_other(harness: Harness, node: Node):
     gone, job_id = harness.accept("update_volume", volume="vol"), harness.accept("restrict_volume", volume="vol")
     harness.client.delete(f"{PREFIX}job:{gone}")
     harness.let_time_pass()
@@ -245,7 +245,7 @@ def test_a_job_without_a_record_holds_nobody_up(harness: Harness, node: Node):
 # --- growth
 
 
-def test_what_is_forgotten_leaves_nothing_behind(harness: Harness, node: Node):
+def test_purged_jobs_leave_no_keys(harness: Harness, node: Node):
     for operation in ("create_volume", "update_volume", "get_volume", "create_policy"):
         node.carry_out(harness.accept(operation, key=operation))
     finished: Any = harness.client.zrange(f"{PREFIX}expiring", 0, -1)

@@ -32,7 +32,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProces
 
 @pytest.fixture(scope="module")
 def worker(processes: WorkerProcesses) -> subprocess.Popen[bytes]:
-    """One process that endures every state, one after the other."""
+    """One process for all states in turn."""
     return processes.worker("enduring")
 
 
@@ -54,14 +54,14 @@ def _carry_out(processes: WorkerProcesses, volume: str) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_no_connection_is_left_behind_and_jobs_run_again(
+def test_connections_are_closed_and_jobs_run_again(
     processes: WorkerProcesses, worker: subprocess.Popen[bytes], state: str
 ):
     admin = redis.Redis.from_url(processes.redis.url)
     _carry_out(processes, f"before-{state.replace(' ', '-')}")
     sockets, clients = count_sockets(worker.pid), len(admin.client_list())
     with STATES[state](admin, processes.redis.folder):
-        # The trouble has to last: what would leak does so with each attempt to connect.
+        # The state has to last: a leak grows with each attempt to connect.
         time.sleep(_TROUBLE_S)
         assert count_sockets(worker.pid) <= sockets + _SLACK
     _carry_out(processes, f"after-{state.replace(' ', '-')}")

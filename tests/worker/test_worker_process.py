@@ -14,7 +14,7 @@ import redis
 from storage_backends.base import StorageBackend
 from storage_backends.configuration.subsystems import Subsystem, Subsystems
 from storage_backends.journal import ShuttingDown
-from tests.worker.execution.test_lease import Patient
+from tests.worker.execution.test_lease import FakeWait
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker import health_report
 from worker.backends.login_guard import SharedLoginGuard
@@ -68,7 +68,7 @@ def _changed_often(harness: Harness) -> None:
     pipe.execute()
 
 
-def test_a_turn_of_the_loop_does_all_that_is_due(harness: Harness, runtime: Runtime):
+def test_a_turn_of_the_loop_runs_every_due_task(harness: Harness, runtime: Runtime):
     client = harness.client
     _changed_often(harness)
     client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(harness) + 1}-0")
@@ -92,7 +92,7 @@ def test_a_turn_of_the_loop_does_all_that_is_due(harness: Harness, runtime: Runt
     assert report[1] == health_report.OK
 
 
-def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
+def test_jobs_wait_for_replicas_and_an_unsafe_redis_is_refused(
     harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("worker.store.script_runner._REPLICAS_WAIT_MS", 1)
@@ -120,7 +120,7 @@ def test_a_process_with_an_unsafe_redis_says_so_in_a_line_and_does_not_start(
     assert (main([]), capsys.readouterr().err) == (2, "worker: appendonly is no\n")
 
 
-def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(harness: Harness, runtime: Runtime):
+def test_the_heartbeat_has_redis_and_supervisor_and_batches_are_carried_out(harness: Harness, runtime: Runtime):
     heartbeat = runtime.maintenance._heartbeat
     assert heartbeat._restart is restart_silent_worker
     assert heartbeat._silent_s == cast("Any", runtime.celery).consumer_activity.silent_s
@@ -140,7 +140,7 @@ def test_each_slot_has_a_thread_and_messages_are_published_for_those_that_are_fr
     assert runtime.maintenance._free_slots == runtime.runner._slots.free_slots
 
 
-def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+def test_threads_end_with_the_worker(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
     closed = list[str]()
     before = set(threading.enumerate())
     with runtime.gateways[SUBSYSTEM].session() as backend:
@@ -164,9 +164,7 @@ def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.Monke
         runtime.runner._threads.submit(print)
 
 
-def test_its_storage_systems_share_what_is_known_of_logins(
-    harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_storage_systems_share_one_login_guard(harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch):
     guards = list[Any]()
 
     def open_backend(_subsystem: Subsystem, guard: Any) -> StorageBackend:
@@ -185,7 +183,7 @@ def test_its_storage_systems_share_what_is_known_of_logins(
     assert isinstance(guards[0], SharedLoginGuard)
 
 
-def test_all_that_it_writes_begins_with_its_prefix(harness: Harness, redis_url: str, tmp_path: Path, monkeypatch: Any):
+def test_every_key_has_the_prefix(harness: Harness, redis_url: str, tmp_path: Path, monkeypatch: Any):
     monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
     settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, refresh_interval=60, key_prefix="mine:")
     made = build(settings, _subsystems(harness, SUBSYSTEM), list(QueueClass), "test@host")
@@ -211,7 +209,7 @@ def test_old_events_are_deleted(harness: Harness, runtime: Runtime):
     assert _now_ms(harness) - int(events[0][0].partition(b"-")[0]) < 100_000
 
 
-def test_what_is_reconciled_is_an_event_for_flower(harness: Harness, runtime: Runtime):
+def test_a_reconciled_job_is_an_event_for_flower(harness: Harness, runtime: Runtime):
     events: list[tuple[str, dict[str, Any]]] = []
 
     class Dispatcher:
@@ -236,7 +234,7 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
     runtime.maintenance._turn(0)
     lease = runtime.runner._claims.claim(harness.accept("get_volume"))
     assert isinstance(lease, Lease)
-    lease._wake = wake = Patient()
+    lease._wake = wake = FakeWait()
     stopped = threading.Event()
 
     def wait() -> None:

@@ -83,7 +83,7 @@ class WorkerProcesses:
         return job_status.job.failure.code
 
     def sent(self, job_id: str) -> bool:
-        """Has its change been marked as being sent?"""
+        """Has the intent of its change been recorded?"""
         return bool(self.client.hget(f"{PREFIX}job:{job_id}", "step"))
 
     def done(self, *job_ids: str) -> None:
@@ -91,7 +91,7 @@ class WorkerProcesses:
         self.until(lambda: all(self.state(job_id).done for job_id in job_ids), "all jobs have ended")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Return when it is so; Redis may be away meanwhile."""
+        """Return when the condition holds; Redis may be unavailable meanwhile."""
         deadline = time.monotonic() + _LIMIT_S
         while time.monotonic() < deadline:
             try:

@@ -1,4 +1,4 @@
-"""The gateway to a storage system: what opens its circuit breaker, what is counted, and what others learn of it."""
+"""The gateway to a storage system: what opens its circuit breaker, what is counted, and what is published about it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def counted(harness: Harness) -> Counted:
     return Counted(harness)
 
 
-def test_it_opens_after_five_failures_in_a_row_to_reach_the_storage_system(counted: Counted):
+def test_the_breaker_opens_after_five_connection_failures_in_a_row(counted: Counted):
     for number in range(5):
         assert counted.gateway.breaker_state == "closed", number
         # The failure that opens it is reported with its own reason.
@@ -56,7 +56,7 @@ def test_it_opens_after_five_failures_in_a_row_to_reach_the_storage_system(count
     assert counted.outcomes == ["backend-unavailable"] * 5 + ["breaker-open"]
 
 
-def test_refusals_and_mistakes_of_ours_do_not_open_it(counted: Counted):
+def test_refusals_and_internal_errors_do_not_open_it(counted: Counted):
     for _ in range(6):
         with pytest.raises(NoSuchVolume):
             counted.use(NoSuchVolume("none"))
@@ -68,7 +68,7 @@ def test_refusals_and_mistakes_of_ours_do_not_open_it(counted: Counted):
     assert not counted.redis.exists(_UNREACHABLE)
 
 
-def test_others_learn_that_it_cannot_be_reached_until_it_answers(counted: Counted):
+def test_the_unreachable_mark_is_set_until_it_answers(counted: Counted):
     with pytest.raises(BackendUnavailable):
         counted.use(BackendUnavailable("away"))
     assert 10_000 < counted.redis.pttl(_UNREACHABLE) <= UNAVAILABLE_MS
@@ -76,7 +76,7 @@ def test_others_learn_that_it_cannot_be_reached_until_it_answers(counted: Counte
     assert not counted.redis.exists(_UNREACHABLE)
 
 
-def test_what_could_not_be_published_is_with_the_next_use(
+def test_a_state_that_could_not_be_published_is_published_with_the_next_use(
     harness: Harness, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ):
     def away(*_: Any, **__: Any) -> None:
@@ -92,7 +92,7 @@ def test_what_could_not_be_published_is_with_the_next_use(
     assert not counted.redis.exists(_UNREACHABLE)
 
 
-def test_others_learn_it_while_the_breaker_is_open(counted: Counted):
+def test_the_unreachable_mark_is_renewed_while_the_breaker_is_open(counted: Counted):
     for _ in range(5):
         with pytest.raises(BackendUnavailable):
             counted.use(BackendUnavailable("away"))
@@ -102,7 +102,7 @@ def test_others_learn_it_while_the_breaker_is_open(counted: Counted):
     assert counted.redis.exists(_UNREACHABLE)
 
 
-def test_a_check_that_fails_says_why_and_shows_no_text_of_an_unknown_error(harness: Harness, counted: Counted):
+def test_a_failed_check_has_a_reason_without_text_of_unknown_errors(harness: Harness, counted: Counted):
     def failing(error: Exception) -> Any:
         def check() -> tuple[str, ...]:
             raise error
@@ -158,7 +158,7 @@ def test_every_storage_system_is_checked_also_while_redis_and_another_do_not_ans
     assert is_over.wait(20)
 
 
-def test_it_is_opened_once_and_closed_with_its_worker(harness: Harness):
+def test_the_back_end_is_opened_once_and_closed_with_its_worker(harness: Harness):
     opened, closed = list[int](), list[int]()
 
     def open_backend() -> StorageBackend:

@@ -32,10 +32,10 @@ def _may(guard: SharedLoginGuard, password: str = "old") -> bool:
     return True
 
 
-def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard], redis_client: Redis):
+def test_credentials_refused_to_one_worker_are_not_tried_again(workers: list[SharedLoginGuard], redis_client: Redis):
     assert _may(workers[0])
     (trial,) = redis_client.scan_iter("sapi:login:*:trial")
-    # A worker that dies while it tries does not keep the others from it for long.
+    # A worker that is killed during its trial does not block the others for long.
     assert TRIAL_S * 500 < redis_client.pttl(trial) <= TRIAL_S * 1000
     workers[0].record_refusal(ACCOUNT, "old")
 
@@ -43,7 +43,7 @@ def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard], redi
     assert [_may(guard) for guard in workers] == [False, False, False]
 
 
-def test_one_tries_and_the_others_wait_for_how_it_ends(workers: list[SharedLoginGuard]):
+def test_one_worker_tries_and_the_others_wait_for_the_result(workers: list[SharedLoginGuard]):
     first, second, third = workers
     assert _may(first)
     answers: list[bool] = []
@@ -59,13 +59,13 @@ def test_one_tries_and_the_others_wait_for_how_it_ends(workers: list[SharedLogin
     assert not _may(third)
 
 
-def test_a_login_of_which_nothing_is_known_is_left_to_the_next(workers: list[SharedLoginGuard], redis_client: Redis):
+def test_a_trial_without_a_result_is_left_to_the_next_worker(workers: list[SharedLoginGuard], redis_client: Redis):
     assert _may(workers[0])
     workers[0].record_undecided(ACCOUNT, "old")
     assert list(redis_client.scan_iter("sapi:login:*")) == []
 
 
-def test_a_login_that_works_is_tried_by_all(workers: list[SharedLoginGuard]):
+def test_a_login_that_works_is_used_by_all(workers: list[SharedLoginGuard]):
     assert _may(workers[0])
     workers[0].record_acceptance(ACCOUNT, "old")
 
@@ -82,7 +82,7 @@ def test_a_replaced_password_is_tried_at_once(workers: list[SharedLoginGuard]):
     assert not _may(workers[2], "old")
 
 
-def test_workers_that_were_signed_in_heed_a_refusal_elsewhere(
+def test_signed_in_workers_respect_a_refusal_elsewhere(
     redis_client: Redis, workers: list[SharedLoginGuard], monkeypatch: pytest.MonkeyPatch
 ):
     for guard in workers:
@@ -119,7 +119,7 @@ def test_the_wait_grows_to_minutes(
     assert waits == [60, 120, 240, 480, 900, 900]
 
 
-def test_no_password_is_kept_and_everything_has_a_ttl(redis_client: Redis, workers: list[SharedLoginGuard]):
+def test_no_password_is_stored_and_every_key_has_a_ttl(redis_client: Redis, workers: list[SharedLoginGuard]):
     assert _may(workers[0], "s3cr3t-password")
     workers[0].record_refusal(ACCOUNT, "s3cr3t-password")
     workers[0].record_acceptance(ACCOUNT, "another-password")
@@ -134,7 +134,7 @@ def test_no_password_is_kept_and_everything_has_a_ttl(redis_client: Redis, worke
 
 
 class Clock:
-    """The clock of the guard, set by hand; each sleep takes six seconds."""
+    """The clock of the guard, controlled by the test; each sleep takes six seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
@@ -145,12 +145,12 @@ class Clock:
         self.now_s += 6
 
 
-def test_one_that_is_signed_in_looks_every_second_and_others_each_time(
+def test_a_signed_in_worker_checks_once_a_second_and_others_each_time(
     workers: list[SharedLoginGuard], redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     clock, (one, other, _) = Clock(monkeypatch), workers
     assert one.shared_wait_s("a", "fp", is_accepted=True) == 0
-    # It tries nothing.
+    # It makes no trial.
     assert redis_client.keys("sapi:login:*") == []
     other.share_refusal("a", "fp", 60)
     clock.now_s += 0.9
@@ -162,7 +162,7 @@ def test_one_that_is_signed_in_looks_every_second_and_others_each_time(
     assert one.shared_wait_s("a", "fp2", is_accepted=False) == 0
 
 
-def test_what_another_was_accepted_with_needs_no_trial(
+def test_credentials_accepted_elsewhere_need_no_trial(
     workers: list[SharedLoginGuard], redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     clock, (one, other, _) = Clock(monkeypatch), workers
@@ -175,7 +175,7 @@ def test_what_another_was_accepted_with_needs_no_trial(
     assert (key.endswith(b":accepted"), 86_000 < redis_client.ttl(key) <= 86_400) == (True, True)
     assert one.shared_wait_s("a", "fp", is_accepted=False) == 0
     assert redis_client.keys("sapi:login:*") == [key]
-    # One that does not end keeps the others away for as long as a trial may take.
+    # One that does not end blocks the others for as long as a trial may take.
     redis_client.delete(key)
     assert one.shared_wait_s("a", "fp", is_accepted=False) == 0
     assert other.shared_wait_s("a", "fp", is_accepted=False) == TRIAL_S
@@ -189,7 +189,7 @@ def test_refusals_at_the_same_moment_count_once(workers: list[SharedLoginGuard],
     assert [redis_client.get(key) for key in keys] == [b"1"]
 
 
-def test_without_redis_each_process_goes_by_what_it_knows():
+def test_without_redis_each_process_uses_its_own_results():
     away = Redis(port=1, retry=Retry(NoBackoff(), 0))
     guard = SharedLoginGuard(away, "sapi:")
     assert [guard.shared_wait_s("a", "fp", is_accepted=is_accepted) for is_accepted in (True, False)] == [0, 0]

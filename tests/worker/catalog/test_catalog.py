@@ -1,4 +1,4 @@
-"""Promises about every operation, also those that nobody has declared yet: a step that is left out is named."""
+"""Rules for every operation, also for those added later: a missing step is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _arguments(operation: Operation) -> dict[str, Any]:
     return dict(inspect.signature(operation.method).parameters)
 
 
-def test_who_may_do_what() -> None:
+def test_the_role_of_each_operation() -> None:
     """Every other test takes the roles from the operations themselves."""
     by_role = {role: {name for name, operation in OPERATIONS.items() if operation.role == role} for role in Role}
     assert by_role == {
@@ -54,7 +54,7 @@ _SNAPSHOTS, _SNAPSHOT, _LOCKS = f"{_VOLUME}/snapshots", f"{_VOLUME}/snapshots/{{
 _RESTRICTED, _POLICIES, _POLICY = "{subsystem}/restricted", "{subsystem}/export", "{subsystem}/export/{policy}"
 _PUT_VOLUME = {f"upsert {_VOLUMES}", f"upsert {_VOLUME}"}
 _PUT_POLICY = {f"upsert {_POLICIES}", f"invalidate {_POLICY}"}
-_ASKED_AGAIN = {f"invalidate {_SNAPSHOTS}", f"invalidate {_LOCKS}"}
+_READ_AGAIN = {f"invalidate {_SNAPSHOTS}", f"invalidate {_LOCKS}"}
 _READS = {
     "list_volumes": ("list", "", _VOLUMES),
     "get_volume": ("read", "volume", _VOLUME),
@@ -70,14 +70,14 @@ _EFFECTS: dict[str, tuple[str, str, set[str]]] = {
     "clone_volume": (
         "volume from_volume from_snapshot junction_path settings", "volume from_volume", _PUT_VOLUME
     ),
-    "roll_back_volume": ("volume from_snapshot", "volume", _PUT_VOLUME | _ASKED_AGAIN),
+    "roll_back_volume": ("volume from_snapshot", "volume", _PUT_VOLUME | _READ_AGAIN),
     "update_volume": ("volume settings", "volume", _PUT_VOLUME),
     "restrict_volume": (
         "volume", "volume",
-        {f"delete {_VOLUMES} (volume)", f"invalidate {_VOLUME}", f"invalidate {_RESTRICTED}"} | _ASKED_AGAIN,
+        {f"delete {_VOLUMES} (volume)", f"invalidate {_VOLUME}", f"invalidate {_RESTRICTED}"} | _READ_AGAIN,
     ),
     "reinstate_volume": (
-        "volume junction_path", "volume", _PUT_VOLUME | {f"delete {_RESTRICTED} (volume)"} | _ASKED_AGAIN
+        "volume junction_path", "volume", _PUT_VOLUME | {f"delete {_RESTRICTED} (volume)"} | _READ_AGAIN
     ),
     "create_snapshot": (
         "volume name purge_old_if_needed", "volume",
@@ -102,7 +102,7 @@ def _text(effect: Effect) -> str:
     return f"{effect.what} {effect.resource_type.template}{key}{f' when {effect.when}' if effect.when else ''}"
 
 
-def test_what_each_read_is() -> None:
+def test_the_kind_of_each_read() -> None:
     reads = {name: operation for name, operation in OPERATIONS.items() if operation.reads is not None}
     assert {
         name: (operation.queue_class, _parameters(operation), operation.reads and operation.reads.template)
@@ -113,7 +113,7 @@ def test_what_each_read_is() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(_CHANGES))
-def test_what_each_change_does(name: str) -> None:
+def test_the_effects_of_each_change(name: str) -> None:
     operation = OPERATIONS[name]
     parameters, exclusive_on, effects = _EFFECTS[name]
     assert (_parameters(operation), operation.exclusive_on) == (parameters, tuple(exclusive_on.split()))
@@ -122,7 +122,7 @@ def test_what_each_change_does(name: str) -> None:
     assert operation.makes_volume == (name in {"create_volume", "clone_volume", "reinstate_volume"})
 
 
-def test_what_is_cached() -> None:
+def test_the_cache_key_of_each_read() -> None:
     """By template: the field that identifies a record, is it in order, the collection it may be served from."""
     kinds = [operation.reads for operation in OPERATIONS.values() if operation.reads is not None]
     assert {
@@ -169,7 +169,7 @@ def test_its_method_is_documented(operation: Operation) -> None:
 
 
 @every_operation
-def test_it_names_arguments_that_it_has(operation: Operation) -> None:
+def test_declared_arguments_exist(operation: Operation) -> None:
     named = {*operation.exclusive_on}
     named |= {name for effect in operation.effects for name in (effect.key, effect.when) if name}
     if operation.reads is not None:
@@ -178,7 +178,7 @@ def test_it_names_arguments_that_it_has(operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(_CHANGES))
-def test_a_change_waits_for_its_turn_and_shows(name: str) -> None:
+def test_a_change_has_an_ordering_key_and_effects(name: str) -> None:
     operation = OPERATIONS[name]
     assert set(operation.exclusive_on) >= {"volume", "policy"} & _arguments(operation).keys()
     assert operation.effects

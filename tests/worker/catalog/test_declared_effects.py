@@ -1,4 +1,4 @@
-"""What the catalog declares of each operation: what it leaves in the cache, what it waits for, what a success is."""
+"""What the catalog declares of each operation: effects on the cache, ordering keys, and the status of a success."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MORE = {
 
 
 def _fresh(harness: Harness, name: str, arguments: dict[str, Any]) -> Any:
-    """What the storage system says now; None where there is no such thing."""
+    """What the storage system returns now; None where the object does not exist."""
     try:
         return orjson.loads(orjson.dumps(OPERATIONS[name].run(harness.backend, arguments, InMemoryJournal())))
     except NotFound:
@@ -51,7 +51,7 @@ def _cached(harness: Harness, name: str, arguments: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("change", _CHANGES)
-def test_after_each_change_everything_that_is_cached_is_true(harness: Harness, change: str):
+def test_after_each_change_every_cached_listing_is_right(harness: Harness, change: str):
     node = harness.node()
     harness.backend.create_snapshot("vol", "later", journal=InMemoryJournal())
     harness.backend.create_policy("unused", rules=["h1"], journal=InMemoryJournal())
@@ -131,11 +131,11 @@ def _order(operation: str, **arguments: Any) -> dict[str, Any]:
         ("delete_policy", {"policy": "p:/x"}, {"keys": ["policy:p:/x"], "references": "", "behind_paths": ""}),
     ],
 )  # fmt: skip
-def test_what_a_job_waits_for(operation: str, arguments: dict[str, Any], order: dict[str, Any]):
+def test_the_ordering_keys_of_each_operation(operation: str, arguments: dict[str, Any], order: dict[str, Any]):
     assert _order(operation, **arguments) == order
 
 
-def test_what_a_success_is():
+def test_the_status_of_each_success():
     created = {
         "create_volume", "clone_volume", "roll_back_volume", "create_snapshot", "create_lock", "create_policy",
         "ensure_policy_rule_present",
@@ -161,7 +161,7 @@ def _after_partial_failure(harness: Harness, name: str, **arguments: Any) -> dic
     }
 
 
-def test_what_failed_half_way_is_read_again_from_the_storage_system(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+def test_after_a_partial_failure_listings_are_read_again(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     assert _after_partial_failure(harness, "update_volume", volume="vol") == {
         "filer/volumes": ("upsert", "vol", _fresh(harness, "get_volume", {"volume": "vol"})),
         "filer/volumes/vol": ("invalidate", "", ""),

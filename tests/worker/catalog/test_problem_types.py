@@ -1,4 +1,4 @@
-"""The status of every problem, and whether its request may work later: what clients decide by."""
+"""The status of every problem, and whether its request may work later: by which clients decide."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_the_status_of_every_problem() -> None:
     assert {code: kind.status for code, kind in PROBLEM_TYPES.items()} == STATUS == expected
 
 
-def test_which_requests_may_work_later() -> None:
+def test_retryable_problems() -> None:
     assert {code for code, kind in PROBLEM_TYPES.items() if kind.retryable} == _RETRYABLE
 
 
-def test_which_problem_an_error_of_the_framework_is() -> None:
+def test_problems_of_framework_errors() -> None:
     assert {status: code_of_status(status) for status in _OF_FRAMEWORK} == _OF_FRAMEWORK

@@ -1,4 +1,4 @@
-"""No crowd of requests flushes out of the audit log what matters."""
+"""Many requests do not displace important lines from the audit log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.config.audit_log import AuditLog, logger, open_log
 
 
 class Log:
-    """An audit log whose clock is set by hand."""
+    """An audit log whose clock is controlled by the test."""
 
     def __init__(self, path: Path, rate: int) -> None:
         self.now_s = 1000.0
@@ -47,7 +47,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 REFUSED: dict[str, Any] = {"allowed": False, "reason": "unauthenticated"}
 
 
-def test_a_stranger_writes_so_many_lines_and_the_others_are_counted(log: Log):
+def test_anonymous_lines_are_limited_and_the_others_counted(log: Log):
     log.write(100, **REFUSED)
     assert len(log.lines()) == 2
     log.now_s += 59.9
@@ -63,19 +63,19 @@ def test_a_stranger_writes_so_many_lines_and_the_others_are_counted(log: Log):
 
 
 @pytest.mark.parametrize("reason", ["unauthenticated", "rate-limited", "sign-in-unavailable"])
-def test_a_claimed_name_is_no_other_source(log: Log, reason: str):
+def test_a_claimed_user_name_is_no_separate_source(log: Log, reason: str):
     for number in range(50):
         log.write(who=f"user{number}", auth_method="basic", allowed=False, reason=reason)
     assert len(log.lines()) == 2
 
 
-def test_a_user_and_a_stranger_do_not_crowd_each_other_out(log: Log):
+def test_users_and_anonymous_clients_have_separate_limits(log: Log):
     log.write(100, **REFUSED)
     log.write(15, who="ann", auth_method="session", allowed=True)
     assert len([line for line in log.lines() if line.get("who") == "ann"]) == 15
 
 
-def test_many_networks_share_what_strangers_may_write(log: Log):
+def test_networks_share_the_limit_of_anonymous_clients(log: Log):
     for number in range(200):
         log.write(address=f"198.51.{number}.1", **REFUSED)
     assert len(log.lines()) == 20
@@ -88,10 +88,10 @@ def test_many_networks_share_what_strangers_may_write(log: Log):
 
 
 def test_of_many_networks_a_hundred_are_named(log: Log):
-    crowd = AuditLog(10)
+    busy = AuditLog(10)
     for number in (*range(150), *range(150), *range(150)):
-        crowd.write({"event": "access", "address": f"198.51.{number}.1"} | REFUSED)
-    crowd.flush()
+        busy.write({"event": "access", "address": f"198.51.{number}.1"} | REFUSED)
+    busy.flush()
     left_out = [line for line in log.lines() if line["event"] == "left-out"]
     assert (len(left_out), sum(line["count"] for line in left_out)) == (100, 440)
     # What is named has its whole count.
@@ -107,19 +107,19 @@ def test_changes_and_sign_ins_are_always_written(log: Log):
     assert len([line for line in log.lines() if line["event"] == "sign-in"]) == 30
 
 
-def test_no_field_is_longer_than_it_need_be(log: Log):
+def test_the_length_of_fields_is_limited(log: Log):
     log.write(target="x" * 100_000, **REFUSED)
     assert len(log.lines()[0]["target"]) == 512
 
 
 def test_a_line_is_ascii_whatever_a_client_sends(log: Log, tmp_path: Path):
-    """No viewer takes a part of it for another line, and no encoding of a terminal hinders its being written."""
+    """No viewer takes a part of it for another line, and it can be written in any encoding."""
     log.write(target="ä\u2028\udce4\x1b", **REFUSED)
     assert (tmp_path / "audit.log").read_bytes().isascii()
     assert log.lines()[0]["target"] == "ä\u2028\udce4\x1b"
 
 
-def test_a_file_that_was_moved_away_is_begun_anew(log: Log, tmp_path: Path):
+def test_a_file_that_was_moved_is_opened_again(log: Log, tmp_path: Path):
     log.write(**REFUSED)
     (tmp_path / "audit.log").rename(tmp_path / "audit.log.1")
     log.write(**REFUSED)
@@ -139,7 +139,7 @@ def test_a_low_rate_leaves_each_network_a_line(log: Log):
     assert len(log.lines()) == 1
 
 
-def test_the_limit_can_be_off(log: Log):
+def test_the_limit_can_be_switched_off(log: Log):
     unlimited = AuditLog(0)
     for _ in range(100):
         unlimited.write({"event": "access"} | REFUSED)

@@ -1,4 +1,4 @@
-"""Each event is one line of JSON, whoever says it and whatever it says."""
+"""Each event is one line of JSON, whichever library logs it, and whatever its text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def logged(program: str, level: str = "INFO") -> list[dict[str, Any]]:
-    """What a process that was configured so has written."""
+    """The output of a process with this configuration."""
     begin = f"from worker.config.logs import configure_logging; configure_logging('worker', {level!r})\n"
     begin += "import logging, structlog; log = structlog.get_logger('worker.execution.tasks')\n"
     done = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, check=True, timeout=60)
@@ -23,7 +23,7 @@ def logged(program: str, level: str = "INFO") -> list[dict[str, Any]]:
     ["log.info('said', job_id='ü')", "logging.getLogger('worker.execution.tasks').info('said')"],
     ids=["ours", "others"],
 )
-def test_an_event_is_a_line_that_says_who_when_and_where(say):
+def test_a_line_has_process_time_and_logger(say):
     (line,) = logged(say)
     assert (line["event"], line["level"], line["logger"], line["process"]) == (
         "said",
@@ -34,7 +34,7 @@ def test_an_event_is_a_line_that_says_who_when_and_where(say):
     assert line["timestamp"].endswith("Z")
 
 
-def test_it_names_the_job_that_it_is_about():
+def test_a_line_names_its_job():
     (line,) = logged("with structlog.contextvars.bound_contextvars(job_id='1'): log.info('said', n=2)")
     assert (line["job_id"], line["n"]) == ("1", 2)
 
@@ -46,18 +46,18 @@ def test_an_exception_is_in_its_line():
     assert all("ZeroDivisionError: division by zero" in line["exception"] for line in (*ours, *others))
 
 
-def test_what_json_has_no_form_for_is_said_all_the_same():
+def test_values_that_json_cannot_represent_are_logged_as_text():
     odd, line = logged("log.info('odd', text='\\udc80', number=2**70, thing={1: object})\nlog.info('next')")
     assert (odd["text"], odd["number"], odd["thing"]) == ("\udc80", 2**70, {"1": "<class 'object'>"})
     assert line["event"] == "next"
 
 
-def test_a_newline_begins_no_line():
+def test_a_newline_in_a_message_is_escaped():
     (line,) = logged("log.info('one\\ntwo')")
     assert line["event"] == "one\ntwo"
 
 
-def test_what_is_less_severe_is_not_said():
+def test_less_severe_messages_are_not_logged():
     lines = logged("log.info('no'); logging.getLogger('x').info('no'); log.warning('yes')", "WARNING")
     assert [line["event"] for line in lines] == ["yes"]
 

@@ -33,7 +33,7 @@ def test_sentinels_are_read_from_one_url():
     assert "sss" not in repr(sentinels)
 
 
-def test_kombu_is_notified_of_every_sentinel():
+def test_kombu_gets_every_sentinel():
     conf = create_celery(load(Settings, redis_url=_SENTINELS)).conf
     assert conf.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two:26379", "[::1]:3"))
     assert conf.broker_transport_options["master_name"] == "sapi"
@@ -64,7 +64,7 @@ def test_with_tls_sentinels_and_servers_are_both_checked():
         ("ssl_cert_reqs=CERT_OPTIONAL", ssl.CERT_OPTIONAL),
     ],
 )
-def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(option: str, verify_mode: ssl.VerifyMode):
+def test_certificates_are_checked_by_default(option: str, verify_mode: ssl.VerifyMode):
     broker = addresses.broker(f"rediss://:p@host:6380/2?{option}")
     assert broker.url == "rediss://:p@host:6380/2"
     assert isinstance(broker.use_ssl, dict)
@@ -72,7 +72,7 @@ def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(option: str, ve
 
 
 @pytest.mark.parametrize("url", ["redis://host:65535/0", "sentinel://host:65535/0?master_name=m"])
-def test_the_last_port_is_one(url: str):
+def test_port_65535_is_valid(url: str):
     assert ":65535/0" in addresses.broker(url).url
 
 
@@ -98,13 +98,13 @@ def test_a_wrong_url_is_refused_without_showing_it(url: str):
     assert "geheim" not in str(refused.value)
 
 
-def test_connecting_asks_nobody_yet():
+def test_connecting_opens_no_connection():
     client = connect(load(Settings, redis_url=_SENTINELS))
     assert client.connection_pool.connection_kwargs["password"] == "p@ss"
     client.close()
 
 
-def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
+def test_sentinels_are_queried_in_turn_for_a_reachable_master():
     settings = load(Settings, redis_url="sentinel://one,two,three/0?master_name=m", redis_timeout=3)
     pool: Any = connect(settings).connection_pool
     manager = pool.sentinel_manager
@@ -122,7 +122,7 @@ def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
             return {"m": answer}
 
         def disconnect(*, inuse_connections: bool) -> None:
-            # Other threads may be asking.
+            # Other threads may be querying.
             assert not inuse_connections
             closed.append(name)
 
@@ -130,21 +130,21 @@ def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
 
     answers: dict[str, Any] = {"one": redis.ResponseError("NOAUTH"), "two": state | {"is_odown": True}, "three": state}
     manager.sentinels = [sentinel(name, answer) for name, answer in answers.items()]
-    # The one that knew it last is asked first.
+    # The one that answered last is queried first.
     for _ in range(2):
         assert manager.discover_master("m") == ("ip", 1)
     # No connection to any of them stays open.
     assert closed == requests == ["one", "two", "three", "three"]
     with pytest.raises(MasterNotFoundError):
         manager.discover_master("other")
-    # Those before it are asked too when it is away.
+    # Those before it are queried too when it is unavailable.
     manager.sentinels = [sentinel("one", state), *manager.sentinels[1:2], sentinel("three", redis.TimeoutError())]
     requests.clear()
     assert manager.discover_master("m") == ("ip", 1)
     assert requests == ["three", "one"]
 
 
-def test_prefetch_is_a_matter_of_redis_alone():
+def test_prefetch_options_are_set_for_redis_only():
     assert create_celery(load(Settings)).conf.worker_disable_prefetch
     amqp = create_celery(load(Settings, broker_url="amqp://u:p@host/v")).conf
     assert not amqp.worker_disable_prefetch
@@ -162,7 +162,7 @@ def test_prefetch_is_a_matter_of_redis_alone():
         ("unix:///run/redis.sock?db=2&password=p%40", "redis+socket://:p%40@/run/redis.sock?virtual_host=2"),
     ],
 )
-def test_kombu_and_redis_py_are_told_of_the_same_database(url: str, kombu_url: str):
+def test_kombu_and_redis_py_use_the_same_database(url: str, kombu_url: str):
     assert addresses.broker(url).url == kombu_url
     # A worker consumes from the same one.
     assert create_celery(load(Settings, redis_url=url), consumed=["q"]).conf.broker_url == f"consumed-{kombu_url}"

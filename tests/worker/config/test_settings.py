@@ -24,7 +24,7 @@ _REDIS = "redis://127.0.0.1:6379/0"
 @pytest.mark.parametrize(
     ("limit", "of_user", "of_strangers"), [(1000, 700, 200), (10, 7, 2), (3, 3, 1), (4, 3, 1), (1, 1, 1)]
 )
-def test_shares_of_a_queue_are_rounded_so_that_everybody_has_a_place(limit: int, of_user: int, of_strangers: int):
+def test_shares_of_a_queue_are_at_least_one(limit: int, of_user: int, of_strangers: int):
     settings = load(Settings, queue_limit=limit)
     assert (settings.user_queue_limit, settings.strangers_queue_limit) == (of_user, of_strangers)
 
@@ -57,7 +57,7 @@ def test_messages_are_enqueued_with_their_record_only_in_its_own_redis(
         ({"broker_url": "sentinel://host/0"}, "SAPI_BROKER_URL: a sentinel:// URL must end in"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_it_may_be(values: dict[str, Any], words: str):
+def test_an_invalid_setting_is_reported_with_valid_values(values: dict[str, Any], words: str):
     with pytest.raises(BadSettings) as refused:
         load(Settings, **values)
     assert str(refused.value).startswith(words)
@@ -78,13 +78,13 @@ def test_empty_variables_are_not_set(settings: type[BaseSettings], monkeypatch: 
 
 
 @pytest.mark.parametrize("settings", [ApiSettings, FlowerSettings])
-def test_an_address_of_flower_that_is_none_is_named(settings: type[BaseSettings]):
+def test_an_invalid_url_of_flower_is_reported(settings: type[BaseSettings]):
     for url in ("https://[::1", "https://flower.example.org:99999", "flower.example.org"):
         with pytest.raises(BadSettings, match=r"^SAPI_FLOWER_URL: "):
             load(settings, flower_url=url)
 
 
-def test_times_have_a_longest_one():
+def test_the_length_of_times_is_limited():
     """Those beyond the year 9999 cannot be written, nor those that Redis cannot count in milliseconds."""
     longest = {
         name: [limit.le for limit in field.metadata if hasattr(limit, "le")]
@@ -96,19 +96,19 @@ def test_times_have_a_longest_one():
     assert [name for name, limits in longest.items() if not limits or limits[0] > LONGEST_S] == []
 
 
-def test_networks_of_proxies_that_are_none_are_named():
+def test_invalid_networks_of_proxies_are_reported():
     with pytest.raises(BadSettings, match=r"^settings: SAPI_TRUSTED_NETWORKS: 'ten'"):
         load(SignInSettings, trusted_networks="10.0.0.0/8, ten")
 
 
-def test_a_secret_s_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_binary_secret_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "url").write_bytes(b"\xff")
     monkeypatch.setenv("SAPI_REDIS_URL_FILE", str(tmp_path / "url"))
     with pytest.raises(BadSettings, match=r"^SAPI_REDIS_URL_FILE: cannot read .*: it is no UTF-8 text$"):
         load(Settings)
 
 
-def test_white_space_around_a_secret_in_a_file_is_left_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_white_space_around_a_secret_in_a_file_is_stripped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "redis_url").write_text(" \tredis://127.0.0.1:6379/7 \r\n\n")
     monkeypatch.delenv("SAPI_REDIS_URL", raising=False)
     for variable, path in (("SAPI_SECRETS_DIR", tmp_path), ("SAPI_REDIS_URL_FILE", tmp_path / "redis_url")):
@@ -160,7 +160,7 @@ def test_the_network_that_counts_as_one_client(address: str | None, network: str
     assert network_of(address) == network
 
 
-def test_a_client_is_the_last_that_no_proxy_wrote_of_itself():
+def test_the_client_is_the_last_address_that_is_no_proxy():
     networks = parse_networks(["10.0.0.1/8", "2001:db8::/32"])
     chain = "1.1.1.1, 203.0.113.9, 10.2.2.2, 10.1.1.1"
     for hops, address in ((0, "203.0.113.9"), (1, "10.1.1.1"), (2, "10.2.2.2"), (3, "203.0.113.9"), (4, "203.0.113.9")):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage_backends.configuration.subsystems import Subsystems
-from tests.worker.execution.flower_recorder import Heard
+from tests.worker.execution.flower_recorder import FlowerEvents
 from tests.worker.harness import SUBSYSTEM, Harness
 from worker.catalog.operations import QueueClass
 from worker.config.settings import Settings, load
@@ -27,8 +27,8 @@ def runtime(harness: Harness, redis_url: str) -> Iterator[Runtime]:
 
 
 @pytest.fixture
-def heard(runtime: Runtime) -> Heard:
-    made: Any = Heard()
+def heard(runtime: Runtime) -> FlowerEvents:
+    made: Any = FlowerEvents()
     runtime.celery.flower_events = made
     return made  # type: ignore[no-any-return]
 

@@ -11,8 +11,8 @@ from worker.execution.runner import JobRunner
 _WRITE = f"{SUBSYSTEM}.write"
 
 
-class Heard:
-    """What Flower would hear."""
+class FlowerEvents:
+    """The events that Flower would receive."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []

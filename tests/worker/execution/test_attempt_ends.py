@@ -36,7 +36,7 @@ def _update(harness: Harness) -> str:
 @pytest.mark.parametrize(
     ("stop", "reason"), [(ShuttingDown(), None), (TimedOut(), "timed-out"), (redis.ConnectionError(), None)]
 )
-def test_a_change_that_was_sent_and_is_stopped_is_looked_for_and_not_repeated(
+def test_a_sent_change_that_is_stopped_is_reconciled_and_not_repeated(
     harness: Harness, stop: Exception, reason: str | None
 ):
     job_id = _update(harness)
@@ -45,7 +45,7 @@ def test_a_change_that_was_sent_and_is_stopped_is_looked_for_and_not_repeated(
     assert (job.state, job.in_doubt_since_ms is not None, job.in_doubt_reason) == (State.RUNNING, True, reason)
 
 
-def test_a_job_that_takes_too_long_before_anything_was_sent_fails_and_may_be_repeated(harness: Harness):
+def test_a_timeout_before_anything_was_sent_is_retryable(harness: Harness):
     job_id = _update(harness)
     _failing(harness, TimedOut(), intent=False).carry_out(job_id)
     failure = harness.job(job_id).failure
@@ -85,11 +85,11 @@ def test_a_transient_error_is_retried_for_a_time(harness: Harness, error: Except
     [
         (StorageError("refused"), False, False),
         (StorageError("refused"), True, True),
-        # It took nothing: what is cached is still true, and must last until it is back.
+        # It accepted no write: cached listings are still right, and must last until it is back.
         (BackendUnavailable("away"), True, False),
     ],
 )
-def test_only_after_a_failure_half_way_the_storage_system_is_read_again(
+def test_listings_are_invalidated_after_partial_failures_only(
     harness: Harness, error: StorageError, intent: bool, is_read: bool
 ):
     node, volumes = _failing(harness, error, intent=intent), list[str]()
@@ -108,7 +108,7 @@ def test_only_after_a_failure_half_way_the_storage_system_is_read_again(
     assert bool(volumes) is is_read
 
 
-def test_why_a_read_failed_is_said_although_redis_goes_away(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+def test_the_failure_of_a_read_is_recorded_despite_a_redis_outage(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     def fail(**_: Any) -> None:
         raise StorageError("refused")
 
@@ -124,7 +124,7 @@ def test_why_a_read_failed_is_said_although_redis_goes_away(harness: Harness, mo
     assert failure.detail == "refused"
 
 
-def test_a_job_that_another_worker_has_by_now_has_no_end_here(harness: Harness):
+def test_a_job_taken_over_by_another_worker_is_not_ended(harness: Harness):
     node, other = harness.node(), harness.node()
     lease = node.claim(harness.accept("list_volumes"))
     harness.let_time_pass()
@@ -135,7 +135,7 @@ def test_a_job_that_another_worker_has_by_now_has_no_end_here(harness: Harness):
     assert harness.job(lease.job_id).state is State.RUNNING
 
 
-def test_a_lease_that_was_lost_is_not_renewed_any_more(harness: Harness):
+def test_a_lost_lease_is_not_renewed(harness: Harness):
     node = _failing(harness, LeaseLost(), intent=True)
     assert node.carry_out(_update(harness)) is None
     assert node.lease_renewer.leases() == []
@@ -145,7 +145,7 @@ def test_a_lease_that_was_lost_is_not_renewed_any_more(harness: Harness):
 
 
 @pytest.mark.parametrize("requester", ["ann", ""])
-def test_what_anonymous_clients_look_up_is_kept_briefly(harness: Harness, requester: str):
+def test_results_of_anonymous_look_ups_expire_soon(harness: Harness, requester: str):
     settings = harness.settings
     brief_s = settings.cache_keep if requester else settings.cache_fresh + settings.read_job_keep
     for operation, cache_key, keep_s in (

@@ -93,7 +93,7 @@ def _behind_a_path(harness: Harness) -> tuple[Node, Lease, str]:
     return node, lease, behind
 
 
-def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(harness: Harness):
+def test_resolving_the_path_of_a_change_publishes_waiting_jobs(harness: Harness):
     node, lease, behind = _behind_a_path(harness)
     assert node.claims.join_ordering(lease, ["volume:vol"], {})
     assert [message.job_id for message in harness.publisher.take()] == [behind]
@@ -110,7 +110,7 @@ def test_a_change_begins_when_its_path_is_resolved(harness: Harness):
     assert before_ms <= (harness.job(lease.job_id).started_ms or 0) <= _now_ms(harness)
 
 
-def test_a_change_that_ends_before_its_path_is_resolved_wakes_them_too(harness: Harness):
+def test_ending_a_change_with_an_unresolved_path_publishes_waiting_jobs(harness: Harness):
     node, lease, behind = _behind_a_path(harness)
     node.claims.complete(lease, Completion(State.FAILED, Failure("no-such-volume", "There is none.")))
     assert [message.job_id for message in harness.publisher.take()] == [behind]
@@ -145,7 +145,7 @@ def test_a_job_that_another_worker_has_is_not_returned(harness: Harness):
     assert (harness.job(lease.job_id).state, harness.publisher.take()) == (State.RUNNING, [])
 
 
-def test_an_in_doubt_change_is_looked_at_again_after_its_delay(harness: Harness):
+def test_an_in_doubt_change_is_reconciled_again_after_its_delay(harness: Harness):
     node = harness.node()
     lease = node.claim(harness.accept("create_volume"))
     lease.record_intent("create_volume")
@@ -165,7 +165,7 @@ def test_a_job_of_a_newer_version_is_returned_and_does_not_count_as_an_attempt(h
     assert [(attempt.code, attempt.retry_in_ms) for attempt in harness.job(job_id).attempts] == [("wrong-worker", 5000)]
 
 
-def test_a_result_is_kept_as_configured(harness: Harness):
+def test_a_result_expires_as_configured(harness: Harness):
     node = harness.node()
     lease = node.claim(harness.accept("create_volume"))
     assert node.claims.complete(lease, _DONE)
@@ -205,9 +205,7 @@ def test_a_slot_waits_from_when_the_end_of_its_job_was_first_sent(harness: Harne
     assert (lease.waiting_slot.since, pauses_s) == (1000, [0.3])
 
 
-def test_the_lease_of_a_next_job_begins_anew_where_the_answer_was_lost(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_lease_of_a_next_job_is_renewed_when_the_answer_was_lost(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     node, finish = harness.node(), harness.scripts.finish
     lease, waiting = (
         node.claim(harness.accept("create_volume", volume="a")),

@@ -1,4 +1,4 @@
-"""A crash before and after each Redis write and each filer call, in the life of a job of every operation."""
+"""A crash before and after each Redis write and each filer call, during a job of every operation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LEAST_POINTS = 166
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Points:
-    """Counts the points that a life passes, and crashes at one of them."""
+    """Counts the points that a run passes, and crashes at one of them."""
 
     def __init__(self, crash_at: int | None = None) -> None:
         self.passed: list[str] = []
@@ -36,8 +36,8 @@ class Points:
             raise Crash(name)
 
 
-class Lives:
-    """Starts the same life again and again, each time with nothing left of the last."""
+class Runs:
+    """Starts runs of the same job, each on an empty Redis."""
 
     def __init__(self, client: Redis, folder: Path, prepared: Path) -> None:
         self._client = client
@@ -52,8 +52,8 @@ class Lives:
 
 
 @pytest.fixture
-def lives(redis_client: Redis, tmp_path: Path, prepared: Path) -> Lives:
-    return Lives(redis_client, tmp_path, prepared)
+def runs(redis_client: Redis, tmp_path: Path, prepared: Path) -> Runs:
+    return Runs(redis_client, tmp_path, prepared)
 
 
 def _node(harness: Harness, points: Points) -> Node:
@@ -61,7 +61,7 @@ def _node(harness: Harness, points: Points) -> Node:
     return harness.node(backend, CountedScripts(harness.scripts, points))  # type: ignore[arg-type]
 
 
-def _live(harness: Harness, points: Points, operation: str) -> str:
+def _run_job(harness: Harness, points: Points, operation: str) -> str:
     """Accept a job and carry it out on a worker that may crash on the way."""
     job_id = harness.accept(operation)
     node = _node(harness, points)
@@ -74,7 +74,7 @@ def _live(harness: Harness, points: Points, operation: str) -> str:
     return job_id
 
 
-def _is_honest(harness: Harness, job_id: str) -> bool:
+def _is_consistent(harness: Harness, job_id: str) -> bool:
     job = harness.job(job_id)
     made = harness.effects().get(job_id, False)
     if not job.operation.is_change:
@@ -84,23 +84,21 @@ def _is_honest(harness: Harness, job_id: str) -> bool:
     return job.state is State.FAILED and job.failure is not None and job.failure.code == "worker-lost" and not made
 
 
-def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(
-    lives: Lives, record_property: Callable[[str, object], None]
-):
+def test_a_crash_at_any_point_loses_and_repeats_no_job(runs: Runs, record_property: Callable[[str, object], None]):
     count = 0
     for operation in CALLS:
-        harness = lives.begin()
+        harness = runs.begin()
         points = Points()
-        job_id = _live(harness, points, operation)
+        job_id = _run_job(harness, points, operation)
         assert harness.job(job_id).state is State.SUCCEEDED
         for crash_at, name in enumerate(points.passed):
             harness.close()
-            harness = lives.begin()
-            job_id = _live(harness, Points(crash_at), operation)
+            harness = runs.begin()
+            job_id = _run_job(harness, Points(crash_at), operation)
             harness.recover(harness.node(), job_id)
             where = f"{operation}: crash {name}"
             assert harness.job(job_id).done, where
-            assert _is_honest(harness, job_id), (where, harness.job(job_id))
+            assert _is_consistent(harness, job_id), (where, harness.job(job_id))
             assert not harness.leftovers(), where
             count += 1
         harness.close()
@@ -110,15 +108,15 @@ def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(
 
 
 @pytest.mark.parametrize("first", ["after record_progress step", "after create_snapshot"])
-def test_the_one_who_settles_may_crash_too(lives: Lives, first: str):
+def test_a_crash_during_reconciliation_loses_and_repeats_no_job(runs: Runs, first: str):
     def lose(points: Points) -> tuple[Harness, str]:
         """A worker is lost at ``first``; another settles, and may crash on the way."""
-        harness = lives.begin()
+        harness = runs.begin()
         at = Points()
-        job_id = _live(harness, at, "create_snapshot")
+        job_id = _run_job(harness, at, "create_snapshot")
         harness.close()
-        harness = lives.begin()
-        job_id = _live(harness, Points(at.passed.index(first)), "create_snapshot")
+        harness = runs.begin()
+        job_id = _run_job(harness, Points(at.passed.index(first)), "create_snapshot")
         harness.let_time_pass()
         with suppress(Crash):
             _node(harness, points).sweep()
@@ -132,7 +130,7 @@ def test_the_one_who_settles_may_crash_too(lives: Lives, first: str):
         harness, job_id = lose(Points(crash_at))
         harness.recover(harness.node(), job_id)
         assert harness.job(job_id).done, name
-        assert _is_honest(harness, job_id), (name, harness.job(job_id))
+        assert _is_consistent(harness, job_id), (name, harness.job(job_id))
         assert not harness.leftovers(), name
     harness.close()
 

@@ -70,7 +70,7 @@ def test_a_read_that_is_cancelled_at_its_last_page_ends_cancelled(harness: Harne
     assert harness.job(job_id).state is State.CANCELLED
 
 
-def test_what_failed_half_way_and_cannot_be_looked_at_is_read_anew(harness: Harness):
+def test_after_a_partial_failure_that_cannot_be_checked_listings_are_invalidated(harness: Harness):
     node = harness.node()
     listing = harness.accept("list_volumes")
     node.carry_out(listing)
@@ -91,7 +91,7 @@ def test_what_failed_half_way_and_cannot_be_looked_at_is_read_anew(harness: Harn
     assert harness.client.hget("sapi:listing:filer/volumes", "invalid") is not None
 
 
-def test_a_job_that_is_given_back_to_start_at_once_wakes_a_worker(harness: Harness):
+def test_a_job_returned_without_delay_is_published(harness: Harness):
     node = harness.node()
     job_id = harness.accept("create_volume")
     for delay_s, woken in ((60, []), (0, [job_id])):

@@ -1,4 +1,4 @@
-"""How a job ends by what its driver does: lost answers, errors half way, foreign exceptions, shutdown."""
+"""How a job ends by what its driver does: lost answers, partial failures, unexpected exceptions, shutdown."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _node(harness: Harness, error: Exception, *, works: bool = True, method: str
     return harness.node(backend)
 
 
-def test_a_lost_answer_is_reconciled_and_not_told_as_failed(harness: Harness, node: Node):
+def test_a_lost_answer_is_reconciled_and_not_reported_as_failed(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     assert _node(harness, OutcomeUnclear("no answer")).carry_out(job_id) is None
     job = harness.job(job_id)
@@ -61,7 +61,7 @@ def test_a_lost_answer_is_reconciled_and_not_told_as_failed(harness: Harness, no
     assert harness.effects() == {job_id: True}
 
 
-def test_a_foreign_exception_after_the_change_was_sent_is_reconciled(harness: Harness, node: Node):
+def test_an_unexpected_exception_after_the_intent_is_reconciled(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     assert _node(harness, RuntimeError("a bug")).carry_out(job_id) is None
     assert harness.job(job_id).state is State.RUNNING
@@ -70,7 +70,7 @@ def test_a_foreign_exception_after_the_change_was_sent_is_reconciled(harness: Ha
     assert harness.job(job_id).state is State.SUCCEEDED
 
 
-def test_a_foreign_exception_before_anything_was_sent_ends_the_job(harness: Harness):
+def test_an_unexpected_exception_before_the_intent_ends_the_job(harness: Harness):
     job_id = harness.accept("create_volume")
     assert _node(harness, RuntimeError("a bug"), works=False).carry_out(job_id) is not None
     job = harness.job(job_id)
@@ -78,7 +78,7 @@ def test_a_foreign_exception_before_anything_was_sent_ends_the_job(harness: Harn
     assert harness.effects() == {}
 
 
-def test_after_a_failure_half_way_reads_show_what_is_true(harness: Harness):
+def test_after_a_partial_failure_reads_are_right(harness: Harness):
     harness.node().carry_out(harness.accept("list_volumes"))
     job_id = harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
     _node(harness, NotSupported("half done"), method="update_volume").carry_out(job_id)
@@ -106,7 +106,7 @@ def test_a_change_that_was_cancelled_and_not_made_ends_cancelled(harness: Harnes
     assert (job.state, job.failure) == (State.CANCELLED, None)
 
 
-def test_a_running_change_that_was_sent_is_cancelled_no_more(harness: Harness, node: Node):
+def test_a_change_that_was_sent_cannot_be_cancelled(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     node.claim(job_id).record_intent("create_volume")
     assert harness.jobs.cancel(job_id, "ann") == "TOO_LATE"
@@ -123,7 +123,7 @@ def test_a_read_that_a_draining_worker_returns_does_not_count_as_an_attempt(harn
     assert harness.job(job_id).attempt == 1
 
 
-def test_only_who_was_given_a_job_reconciles_it_and_nothing_is_told_to_the_filer(harness: Harness, node: Node):
+def test_only_the_assigned_worker_reconciles_and_sends_nothing(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     node.claim(job_id).record_intent("create_volume")
     assert node.reconciler.reconcile(job_id, "reconcile:somebody-else") is None
@@ -132,7 +132,7 @@ def test_only_who_was_given_a_job_reconciles_it_and_nothing_is_told_to_the_filer
 
 
 class TestIntentsThatRedisDoesNotTake:
-    def test_one_is_recorded_before_anything_is_sent(
+    def test_an_intent_is_recorded_before_anything_is_sent(
         self, harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch
     ):
         job_id = harness.accept("create_volume")
@@ -153,7 +153,7 @@ class TestIntentsThatRedisDoesNotTake:
         assert (len(refused), pauses_s) == (1, [0.2])
         assert harness.job(job_id).step == "create_volume"
 
-    def test_without_it_nothing_is_sent(self, harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
+    def test_without_an_intent_nothing_is_sent(self, harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
         job_id = harness.accept("create_volume")
         lease = node.claim(job_id)
 
@@ -177,14 +177,14 @@ class TestCircuitBreaker:
             with pytest.raises(type(error)), gateway.session():
                 raise error
 
-    def test_refusals_open_none(self, harness: Harness):
+    def test_refusals_do_not_open_the_circuit_breaker(self, harness: Harness):
         gateway = self._gateway(harness)
         self._fail(gateway, NoSuchVolume("not there"), 6)
         with gateway.session() as backend:
             assert backend.list_policies is not None
         assert gateway.breaker_state == "closed"
 
-    def test_a_filer_that_cannot_be_reached_opens_it(self, harness: Harness):
+    def test_an_unreachable_filer_opens_the_circuit_breaker(self, harness: Harness):
         gateway = self._gateway(harness)
         self._fail(gateway, BackendUnavailable("away"), 5)
         with pytest.raises(BackendUnavailable), gateway.session():

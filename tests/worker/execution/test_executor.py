@@ -36,7 +36,7 @@ def _listing(harness: Harness, resource_type: ResourceType, cache_key: str) -> L
 
 
 def _while(harness: Harness, method: str, meanwhile: Callable[[], object]) -> None:
-    """Let something happen after the storage system has read and before the worker has its answer."""
+    """Run a function after the storage system has read and before the worker has its answer."""
     original = getattr(harness.backend, method)
 
     def slow(*arguments: Any, **options: Any) -> Any:
@@ -48,7 +48,7 @@ def _while(harness: Harness, method: str, meanwhile: Callable[[], object]) -> No
     setattr(harness.backend, method, slow)
 
 
-def test_an_error_of_the_storage_system_is_recorded_with_all_that_it_says():
+def test_an_error_of_the_storage_system_is_recorded_completely():
     backend_error = {"code": "917526", "message": "no such vserver"}
     error = StorageError(
         "refused", backend_error=BackendError(**backend_error), errors=(FieldError("/size_total", "too large"),)
@@ -113,7 +113,7 @@ def test_the_result_of_a_read_ends_where_changes_are_missing(harness: Harness):
     assert (listing.find("new") is None, listing.find("newer") is None) == (False, True)
 
 
-def test_a_look_up_of_what_is_not_there_leaves_nothing_in_redis(harness: Harness):
+def test_a_look_up_of_a_missing_object_leaves_no_key(harness: Harness):
     job_id = harness.accept("get_volume", volume="nowhere")
     harness.node().carry_out(job_id)
     assert harness.job(job_id).state is State.FAILED
@@ -128,7 +128,7 @@ def test_a_change_by_path_is_in_what_is_cached_by_name(harness: Harness):
     assert volume["percentage_snapshot_reserve"] == 33
 
 
-def test_after_a_failure_half_way_of_a_change_by_path_reads_show_what_is_true(harness: Harness):
+def test_after_a_partial_failure_of_a_change_by_path_reads_are_right(harness: Harness):
     harness.node().carry_out(harness.accept("list_volumes"))
     update = harness.backend.update_volume
 
@@ -145,7 +145,7 @@ def test_after_a_failure_half_way_of_a_change_by_path_reads_show_what_is_true(ha
     assert volume["percentage_snapshot_reserve"] == 33
 
 
-def test_a_volume_that_is_gone_after_a_failure_half_way_of_a_change_by_path_is_not_shown(harness: Harness):
+def test_a_volume_lost_in_a_partial_failure_by_path_is_not_listed(harness: Harness):
     harness.node().carry_out(harness.accept("list_volumes"))
 
     def half(*_: Any, journal: Journal, **__: Any) -> None:
@@ -165,7 +165,7 @@ def test_a_look_up_by_path_does_not_wait_for_changes_of_its_volume(harness: Harn
     assert harness.job(job_id).state is State.SUCCEEDED
 
 
-def test_where_a_path_leads_is_remembered_until_a_volume_changes(harness: Harness):
+def test_an_alias_is_cached_until_a_volume_changes(harness: Harness):
     harness.node().carry_out(harness.accept("list_volumes"))
     harness.node().carry_out(harness.accept("get_volume", volume="node:/vol"))
     assert _listings(harness).alias(SUBSYSTEM, "/VOL") == "vol"
@@ -175,7 +175,7 @@ def test_where_a_path_leads_is_remembered_until_a_volume_changes(harness: Harnes
     assert _listings(harness).alias(SUBSYSTEM, "/vol") == ""
 
 
-def test_where_a_path_leads_is_not_remembered_when_a_volume_changes_meanwhile(harness: Harness):
+def test_an_alias_is_not_cached_when_a_volume_changes_meanwhile(harness: Harness):
     harness.node().carry_out(harness.accept("list_volumes"))
     _while(harness, "get_volume", lambda: harness.node().carry_out(harness.accept("create_volume")))
     harness.node().carry_out(harness.accept("get_volume", volume="node:/vol"))

@@ -1,4 +1,4 @@
-"""What becomes of a job whose driver failed in an unexpected way, or could not tell: no cause is lost on the way."""
+"""What becomes of a job whose driver failed in an unexpected way, or could not tell the outcome: no cause is lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def carried_out(harness: Harness, error: Exception, *, when: str) -> str:
 @pytest.mark.parametrize(
     "error", [RuntimeError("a bug"), OutcomeUnclear("no answer came"), redis.ConnectionError("Redis is away")]
 )
-def test_a_change_that_was_made_is_found_out(harness: Harness, error: Exception):
+def test_a_change_that_was_made_is_reconciled_as_done(harness: Harness, error: Exception):
     job_id = carried_out(harness, error, when="after the change")
 
     assert harness.job(job_id).state is State.RUNNING
@@ -63,7 +63,7 @@ def test_a_change_that_was_made_is_found_out(harness: Harness, error: Exception)
     assert harness.effects()[job_id] is True
 
 
-def test_a_bug_before_anything_was_sent_ends_the_job(harness: Harness):
+def test_an_internal_error_before_the_intent_ends_the_job(harness: Harness):
     job_id = carried_out(harness, RuntimeError("a bug"), when="at once")
 
     failure = harness.job(job_id).failure
@@ -72,7 +72,7 @@ def test_a_bug_before_anything_was_sent_ends_the_job(harness: Harness):
     assert harness.effects() == {}
 
 
-def test_a_bug_after_the_intent_fails_the_job_once_looking_shows_that_nothing_was_changed(harness: Harness):
+def test_an_internal_error_after_the_intent_is_reconciled(harness: Harness):
     job_id = carried_out(harness, RuntimeError("a bug"), when="after the intent")
 
     harness.recover(harness.node(), job_id)
@@ -84,7 +84,7 @@ def test_a_bug_after_the_intent_fails_the_job_once_looking_shows_that_nothing_wa
 
 
 @pytest.mark.parametrize("is_handed_over", [True, False])
-def test_a_change_in_doubt_can_be_cancelled_no_more(harness: Harness, *, is_handed_over: bool):
+def test_a_change_in_doubt_cannot_be_cancelled(harness: Harness, *, is_handed_over: bool):
     job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     lease.record_intent("create")
@@ -112,7 +112,7 @@ def test_an_operator_settles_a_change_that_was_to_be_cancelled(harness: Harness)
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
 def test_an_operator_ends_a_job_that_no_worker_takes_over(harness: Harness, *, is_cancelled: bool):
-    """Its subsystem was taken out of the configuration: without its own workers nobody looks for it."""
+    """Its subsystem was taken out of the configuration: without its own workers no worker reconciles it."""
     job_id, node = harness.accept("create_volume"), harness.node()
     node.claim(job_id)
     if is_cancelled:
@@ -128,7 +128,7 @@ def test_an_operator_ends_a_job_that_no_worker_takes_over(harness: Harness, *, i
     assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.NOT_IN_DOUBT
 
 
-def test_the_storage_systems_own_words_outlive_the_doubt(harness: Harness):
+def test_the_error_of_the_storage_system_is_kept_after_reconciliation(harness: Harness):
     job_id = carried_out(harness, OutcomeUnclear("It does not tell.", backend_error=WORDS), when="after the intent")
 
     harness.recover(harness.node(), job_id)
@@ -140,7 +140,7 @@ def test_the_storage_systems_own_words_outlive_the_doubt(harness: Harness):
     assert "was not made" in failure.detail
 
 
-def test_a_status_without_words_is_told_as_silence(harness: Harness):
+def test_a_status_without_a_message_fails_as_a_timeout(harness: Harness):
     page = BackendError("502", "HTTP status 502")
     job_id = carried_out(harness, OutcomeUnclear("It does not tell.", backend_error=page), when="after the intent")
 
@@ -152,7 +152,7 @@ def test_a_status_without_words_is_told_as_silence(harness: Harness):
     assert failure.backend_error == {"code": "502", "message": "HTTP status 502"}
 
 
-def test_what_nobody_can_find_out_says_why(harness: Harness):
+def test_an_unknown_outcome_has_a_reason(harness: Harness):
     job_id = carried_out(harness, OutcomeUnclear("The answer broke off.", backend_error=WORDS), when="after the change")
     harness.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", "1")
 
@@ -171,7 +171,7 @@ def test_what_nobody_can_find_out_says_why(harness: Harness):
     assert failure.backend_error == {"code": "2621574", "message": "This operation is not possible now."}
 
 
-def test_a_job_that_waits_says_for_what(harness: Harness):
+def test_a_waiting_job_has_a_reason(harness: Harness):
     reason = "The storage system cannot be reached: its host refuses connections to that port."
     with capture_logs() as lines:
         job_id = carried_out(harness, BackendUnavailable(reason), when="at once")
@@ -199,7 +199,7 @@ def test_an_open_breaker_names_the_last_cause(harness: Harness):
     assert refusal.value.detail.startswith("Its host name cannot be resolved. ")
 
 
-def test_limits_of_a_storage_system_that_works_are_told(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+def test_limits_of_a_working_storage_system_are_reported(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     gateway = BackendGateway(
         SUBSYSTEM, lambda: harness.backend, Listings(harness.client, harness.scripts, harness.settings)
     )
@@ -210,7 +210,7 @@ def test_limits_of_a_storage_system_that_works_are_told(harness: Harness, monkey
     assert (gateway.check()["status"], gateway.check()["detail"]) == ("available", "It does not know x: shown as null.")
 
 
-def test_a_volume_that_comes_back_is_in_every_listing_at_once(harness: Harness):
+def test_a_reinstated_volume_is_in_every_listing_at_once(harness: Harness):
     node = harness.node()
     for read in ("list_volumes", "list_restricted_volumes"):
         node.carry_out(harness.accept(read))

@@ -16,7 +16,7 @@ from worker.execution.lease import Lease
 from worker.store.results import CancelResult
 
 
-def test_that_it_is_to_be_cancelled(harness: Harness):
+def test_a_request_to_cancel_is_noticed(harness: Harness):
     job_id, node = harness.accept("list_volumes"), harness.node()
     lease = node.claim(job_id)
     assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
@@ -27,8 +27,8 @@ def test_that_it_is_to_be_cancelled(harness: Harness):
         lease.checkpoint()
 
 
-class Patient(threading.Event):
-    """An event that is awaited for long, whatever the time limit, and says that it is awaited."""
+class FakeWait(threading.Event):
+    """An event that waits long, whatever the time limit, and reports that it is awaited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,12 +42,10 @@ class Patient(threading.Event):
 @pytest.mark.parametrize(
     ("tell", "reason"), [(Lease.cancel, Cancelled), (Lease.lose, LeaseLost), (Lease.drain, ShuttingDown)]
 )
-def test_a_driver_that_waits_is_woken_at_once(
-    harness: Harness, tell: Callable[[Lease], None], reason: type[Interrupted]
-):
+def test_a_waiting_driver_is_woken_at_once(harness: Harness, tell: Callable[[Lease], None], reason: type[Interrupted]):
     node = harness.node()
     lease = node.claim(harness.accept("create_volume"))
-    lease._wake = wake = Patient()
+    lease._wake = wake = FakeWait()
     woken = threading.Event()
 
     def wait() -> None:
@@ -63,9 +61,7 @@ def test_a_driver_that_waits_is_woken_at_once(
     assert woken.wait(10)
 
 
-def test_a_driver_waits_as_long_as_it_wants_to_and_looks_every_second(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_driver_waits_as_long_as_requested_and_checks_every_second(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     lease, clock = harness.node().claim(harness.accept("create_volume")), [time.monotonic()]
     waits, cleared = list[float](), list[float]()
 
@@ -77,7 +73,7 @@ def test_a_driver_waits_as_long_as_it_wants_to_and_looks_every_second(
     monkeypatch.setattr("worker.execution.lease.time", SimpleNamespace(monotonic=lambda: clock[0]))
     lease._wake = SimpleNamespace(wait=wait, clear=lambda: cleared.append(clock[0]))  # type: ignore[assignment]
     lease.wait(2.5)
-    # Were it not cleared, it would be no wait any more once the driver was woken.
+    # If it were not cleared, later waits would return at once after the driver was woken.
     assert (waits, len(cleared)) == ([1, 1, 0.5], 3)
 
 
@@ -87,7 +83,7 @@ def test_the_message_of_a_step_is_its_name_in_words(harness: Harness):
     assert harness.field(job_id, "message") == "unmount and restrict"
 
 
-def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(harness: Harness):
+def test_a_change_that_was_sent_continues_despite_a_request_to_cancel(harness: Harness):
     job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     lease.record_intent("create_volume")
@@ -98,7 +94,7 @@ def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(harness: Harnes
     lease.checkpoint()
 
 
-def test_that_another_worker_has_it(harness: Harness):
+def test_the_loss_of_the_job_is_noticed(harness: Harness):
     job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     harness.let_time_pass()
@@ -117,7 +113,7 @@ def test_that_another_worker_has_it(harness: Harness):
 @pytest.mark.parametrize(
     "record", [lambda lease: lease.record_intent("one"), lambda lease: lease.progress(1, 2, "pages", "reading")]
 )
-def test_who_records_anything_hears_that_another_worker_has_it(harness: Harness, record: Callable[[Lease], None]):
+def test_recording_anything_reports_the_loss_of_the_job(harness: Harness, record: Callable[[Lease], None]):
     lease = harness.node().claim(harness.accept("create_volume"))
     harness.client.hset(f"{PREFIX}job:{lease.job_id}", "token", "another")
     for call in (record, Lease.checkpoint):
@@ -126,7 +122,7 @@ def test_who_records_anything_hears_that_another_worker_has_it(harness: Harness,
     assert (lease.step, harness.job(lease.job_id).step) == (None, None)
 
 
-def test_that_it_holds_from_when_the_renewal_was_sent(harness: Harness):
+def test_a_renewed_lease_counts_from_when_the_renewal_was_sent(harness: Harness):
     node = harness.node()
     lease = node.claim(harness.accept("create_volume"))
     at_first = lease.seconds_left
@@ -142,7 +138,7 @@ def test_that_it_holds_from_when_the_renewal_was_sent(harness: Harness):
     assert lease.seconds_left == 0
 
 
-def test_its_limits_count_from_when_the_claim_was_sent(harness: Harness):
+def test_limits_of_a_lease_count_from_when_the_claim_was_sent(harness: Harness):
     node = harness.node()
     claimed = node.claim(harness.accept("create_volume"))
     sent_at = time.monotonic() - 100
@@ -169,12 +165,12 @@ def test_a_job_of_the_filer_belongs_to_the_step_that_has_made_it(harness: Harnes
     lease.backend_job("4711")
     lease.record_intent("two")
     assert (lease.filer_job, harness.job(lease.job_id).backend_job) == (None, None)
-    # Nobody else could find out what became of this step: the worker that shuts down ends it.
+    # No other worker could reconcile this step: the worker that shuts down ends it.
     node.drain.set()
     lease.checkpoint()
 
 
-def test_who_reconciles_a_job_knows_what_was_recorded(harness: Harness):
+def test_a_reconciliation_gets_the_recorded_state(harness: Harness):
     node = harness.node()
     claimed = node.claim(harness.accept("create_volume"))
     job = replace(claimed.job, step="one", backend_job="4711")
@@ -209,7 +205,7 @@ def test_the_next_step_of_a_change_is_recorded_though_it_is_to_be_cancelled(harn
     assert (lease.step, harness.job(job_id).step, lease.cancel_requested) == ("two", "two", True)
 
 
-def test_who_reports_progress_hears_that_it_is_to_be_cancelled(harness: Harness):
+def test_reporting_progress_reports_a_request_to_cancel(harness: Harness):
     job_id, node = harness.accept("list_volumes"), harness.node()
     lease = node.claim(job_id)
     assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
@@ -227,7 +223,7 @@ def test_the_end_of_what_is_counted_is_recorded_however_soon_it_comes(harness: H
         assert (job.current, job.total) == (1200 if current == 1200 else 500, 1200)
 
 
-def test_how_long_ago_the_last_step_was_sent_counts_from_its_own_intent(harness: Harness):
+def test_the_age_of_a_step_counts_from_its_own_intent(harness: Harness):
     lease = harness.node().claim(harness.accept("create_volume"))
     harness.client.hset(f"{PREFIX}job:{lease.job_id}", "started", 1)
     lease.record_intent("create_volume")
@@ -236,7 +232,7 @@ def test_how_long_ago_the_last_step_was_sent_counts_from_its_own_intent(harness:
     assert job.journal_state(job.marked_ms + 2500).age_s == 2.5
 
 
-def test_what_a_lease_records_is_what_a_reconciliation_gets(harness: Harness):
+def test_everything_that_a_lease_records_is_in_the_reconciliation(harness: Harness):
     lease = harness.node().claim(harness.accept("create_volume"))
     lease.record_intent("create", parent_uuid="1234")
     lease.backend_job("4711")

@@ -19,7 +19,7 @@ from worker.store.results import LeaseResult
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("away"), RuntimeError("a bug")])
-def test_leases_are_renewed_by_the_clock_whatever_went_wrong_before(harness: Harness, error: Exception):
+def test_leases_are_renewed_at_intervals_despite_errors(harness: Harness, error: Exception):
     errors, renewed = [error], threading.Event()
 
     def renew(*_: Any) -> list[LeaseResult]:
@@ -39,7 +39,7 @@ def test_leases_are_renewed_by_the_clock_whatever_went_wrong_before(harness: Har
     assert [line["event"] for line in lines] == ["lease.renewal-failed"]
 
 
-def test_nothing_is_renewed_of_what_ended_here(harness: Harness):
+def test_leases_of_ended_jobs_are_not_renewed(harness: Harness):
     node = harness.node()
     ways = (
         lambda lease: node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null")),

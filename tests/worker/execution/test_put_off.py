@@ -18,7 +18,7 @@ from worker.store.results import ClaimResult, SubmitOutcome
 
 
 class Failing:
-    """A storage system that fails after (or before) it has done what it was asked."""
+    """A storage system that fails after (or before) it has made the change."""
 
     def __init__(self, harness: Harness, error: Callable[[], Exception], *, applies: bool = False) -> None:
         self._backend = harness.backend
@@ -95,7 +95,7 @@ def test_a_lost_worker_is_an_attempt_too(harness: Harness):
     assert [(attempt.code, attempt.retry_in_ms) for attempt in harness.job(job_id).attempts] == [("worker-lost", 0)]
 
 
-def test_what_a_draining_worker_hands_on_is_no_attempt(harness: Harness, failing: Callable[..., Node]):
+def test_a_job_returned_by_a_draining_worker_is_no_attempt(harness: Harness, failing: Callable[..., Node]):
     job_id = harness.accept("list_volumes")
     failing(ShuttingDown).carry_out(job_id)
     assert harness.job(job_id).attempt == 0
@@ -125,7 +125,7 @@ def test_a_change_that_was_put_off_can_be_cancelled_when_it_begins_again(harness
     assert harness.jobs.cancel(job_id, "ann") == "CANCELLING"
 
 
-def test_a_worker_that_does_not_serve_it_says_so(harness: Harness):
+def test_a_worker_refuses_jobs_that_it_does_not_serve(harness: Harness):
     job_id = harness.accept("create_volume")
     node = harness.node()
     node.claims.requeue_foreign(node.claim(job_id))
@@ -138,7 +138,7 @@ def test_a_worker_that_does_not_serve_it_says_so(harness: Harness):
 
 
 @pytest.mark.parametrize("error", [lambda: OutcomeUnclear("no answer"), lambda: RuntimeError("a mistake of ours")])
-def test_a_change_whose_answer_is_lost_is_looked_for(harness: Harness, failing: Callable[..., Node], error: Any):
+def test_a_change_whose_answer_is_lost_is_reconciled(harness: Harness, failing: Callable[..., Node], error: Any):
     job_id = harness.accept("create_volume")
     assert failing(error, applies=True).carry_out(job_id) is None
     job = harness.job(job_id)
@@ -148,7 +148,7 @@ def test_a_change_whose_answer_is_lost_is_looked_for(harness: Harness, failing: 
     assert harness.effects() == {job_id: True}
 
 
-def test_a_mistake_before_anything_was_sent_fails_the_job(harness: Harness, failing: Callable[..., Node]):
+def test_an_internal_error_before_the_intent_fails_the_job(harness: Harness, failing: Callable[..., Node]):
     job_id = harness.accept("create_volume")
     failing(lambda: RuntimeError("a mistake of ours")).carry_out(job_id)
     failure = harness.job(job_id).failure
@@ -177,7 +177,7 @@ def test_a_cancelled_change_that_was_made_has_succeeded(harness: Harness):
     assert harness.effects() == {job_id: True}
 
 
-def test_a_refusal_is_no_reason_to_leave_the_storage_system_alone(harness: Harness, failing: Callable[..., Node]):
+def test_a_refusal_does_not_open_the_circuit_breaker(harness: Harness, failing: Callable[..., Node]):
     node = failing(lambda: NoSuchVolume("none"))
     for _ in range(6):
         job_id = harness.accept("update_volume", volume="none", percentage_snapshot_reserve=1)
@@ -195,7 +195,7 @@ def test_one_key_of_two_users_makes_two_jobs(harness: Harness):
     assert mine[1] != other[1]
 
 
-def test_a_full_queue_takes_no_more_and_keeps_what_it_has(harness: Harness):
+def test_a_full_queue_refuses_jobs_and_keeps_the_others(harness: Harness):
     publisher: Any = harness.publisher
     settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=2, queue_share=100)
     jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, settings)

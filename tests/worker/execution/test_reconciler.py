@@ -1,4 +1,4 @@
-"""What becomes of an in-doubt change by what looking at its storage system shows."""
+"""The outcome of an in-doubt change by what its storage system shows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _in_doubt(harness: Harness, **fields: Any) -> str:
 
 
 def _reconcile(harness: Harness, probe: Callable[[], Any]) -> None:
-    """Let another worker look, and find what ``probe`` returns or raises."""
+    """Let another worker reconcile, with what ``probe`` returns or raises."""
     harness.backend.reconcile = lambda *_, **__: probe()  # type: ignore[method-assign]
     assert len(harness.node().sweep()[0]) == 1
 
@@ -52,7 +52,7 @@ def _is_invalid(harness: Harness) -> bool:
     return bool(harness.client.hexists(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "invalid"))
 
 
-def test_what_was_done_is_in_the_listings_and_in_the_result(harness: Harness):
+def test_a_reconciled_change_is_in_listings_and_result(harness: Harness):
     job_id = _in_doubt(harness)
     volume = harness.backend.create_volume("new", journal=InMemoryJournal())
     _reconcile(harness, lambda: ReconciledOutcome(Outcome.DONE, volume))
@@ -77,7 +77,7 @@ def test_what_was_done_is_in_the_listings_and_in_the_result(harness: Harness):
         (ReconciledOutcome(Outcome.UNKNOWN), {"in_doubt_cause": _CAUSE}, State.FAILED, "outcome-unknown"),
     ],
 )  # fmt: skip
-def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
+def test_a_change_not_done_or_unknown_invalidates_listings(
     harness: Harness, outcome: ReconciledOutcome, fields: dict[str, str], state: State, code: str | None
 ):
     job_id = _in_doubt(harness, **fields)
@@ -115,7 +115,7 @@ def test_a_change_that_was_not_made_fails_for_the_reason_why_it_was_in_doubt(
 
 @pytest.mark.parametrize("reason", ["backend-timeout", ""])
 @pytest.mark.parametrize("error", [BackendUnavailable("The vserver is away."), TimedOut(), RuntimeError("a bug")])
-def test_it_is_looked_for_until_its_time_is_over(harness: Harness, error: Exception, reason: str):
+def test_a_change_is_looked_up_until_its_time_is_over(harness: Harness, error: Exception, reason: str):
     timeout_ms = harness.settings.reconcile_timeout * 1000
     job_id = _in_doubt(harness, in_doubt_since=_now_ms(harness) - timeout_ms + 30_000, in_doubt_reason=reason)
     _reconcile(harness, _raising(error))
@@ -134,7 +134,7 @@ def test_it_is_looked_for_until_its_time_is_over(harness: Harness, error: Except
 
 
 @pytest.mark.parametrize("reason", ["timed-out", ""])
-def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(harness: Harness, reason: str):
+def test_a_worker_that_shuts_down_hands_the_job_over_at_once(harness: Harness, reason: str):
     job_id = _in_doubt(harness, in_doubt_since="1", in_doubt_reason=reason)
     _reconcile(harness, _raising(ShuttingDown()))
     job = harness.job(job_id)
@@ -142,7 +142,7 @@ def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(harness: Harness,
     assert harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id) <= _now_ms(harness)  # type: ignore[operator]
 
 
-def test_a_worker_that_has_lost_it_changes_nothing(harness: Harness):
+def test_a_worker_that_lost_the_job_changes_nothing(harness: Harness):
     job_id = _in_doubt(harness, in_doubt_since="1")
     harness.backend.reconcile = lambda *_, **__: _raising(LeaseLost())()  # type: ignore[method-assign]
     node = harness.node()
@@ -153,7 +153,7 @@ def test_a_worker_that_has_lost_it_changes_nothing(harness: Harness):
     assert node.lease_renewer.leases() == []
 
 
-def test_a_worker_that_loses_it_while_it_looks_has_not_ended_it(harness: Harness):
+def test_a_worker_that_loses_the_job_during_reconciliation_does_not_end_it(harness: Harness):
     job_id = _in_doubt(harness)
 
     def probe(*_: Any, **__: Any) -> ReconciledOutcome:

@@ -1,4 +1,4 @@
-"""What a worker does with a message, a slot and the end of a job, and what Flower hears of it."""
+"""What a worker does with a message, a slot and the end of a job, and which events Flower receives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 from celery.exceptions import Ignore
 from structlog.testing import capture_logs
 
-from tests.worker.execution.flower_recorder import Heard, message
+from tests.worker.execution.flower_recorder import FlowerEvents, message
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.catalog.operations import QueueClass
 from worker.execution.lease import WaitingSlot
@@ -27,7 +27,7 @@ def _all_free(harness: Harness, runner: JobRunner) -> bool:
     return runner._slots.free_slots(_WRITE) == harness.settings.write_slots
 
 
-def test_a_job_is_carried_out_and_flower_hears_of_it(harness: Harness, runner: JobRunner, heard: Heard):
+def test_a_job_is_carried_out_and_events_are_sent_to_flower(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     job_id = harness.accept("create_volume")
     message(runner, job_id)
     assert harness.job(job_id).state is State.SUCCEEDED
@@ -38,7 +38,7 @@ def test_a_job_is_carried_out_and_flower_hears_of_it(harness: Harness, runner: J
     assert _all_free(harness, runner)
 
 
-def test_a_job_that_failed_is_a_task_that_failed(harness: Harness, runner: JobRunner, heard: Heard):
+def test_a_job_that_failed_is_a_task_that_failed(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     job_id = harness.accept("restrict_volume", volume="none")
     with pytest.raises(JobFailed, match=r"^no-such-volume$"):
         message(runner, job_id, "restrict_volume")
@@ -74,7 +74,7 @@ def test_the_slot_of_a_job_that_failed_goes_on_with_the_next(harness: Harness, r
     assert [line["event"] for line in lines if line["log_level"] == "error"] == []
 
 
-def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner):
+def test_dropped_messages_are_remembered_up_to_the_number_of_slots(runner: JobRunner):
     slots = runner._slots
     for _ in range(3 * slots.of(_WRITE)):
         slots.take(_WRITE, QueueClass.WRITE)
@@ -84,7 +84,7 @@ def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner
     assert [slots.free(_WRITE), slots.free(_WRITE)] == [False, True]
 
 
-def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(harness: Harness, runner: JobRunner, heard: Heard):
+def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     job_id = harness.accept("create_volume")
     harness.jobs.cancel(job_id, "ann")
     with pytest.raises(Ignore):
@@ -93,7 +93,7 @@ def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(harness: Harness, r
     assert _all_free(harness, runner)
 
 
-def test_a_message_that_comes_twice_takes_the_next_job(harness: Harness, runner: JobRunner, heard: Heard):
+def test_a_duplicate_message_takes_the_next_job(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     first, second = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
     harness.node().claim(first)
     with pytest.raises(Ignore):
@@ -104,7 +104,7 @@ def test_a_message_that_comes_twice_takes_the_next_job(harness: Harness, runner:
     assert harness.job(second).state is State.SUCCEEDED
 
 
-def test_each_job_of_a_queue_is_a_task_of_its_own(harness: Harness, runner: JobRunner, heard: Heard):
+def test_each_job_of_a_queue_is_a_task_of_its_own(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(4)]
     message(runner, jobs[0])
     assert _all_free(harness, runner)
@@ -118,7 +118,7 @@ def test_each_job_of_a_queue_is_a_task_of_its_own(harness: Harness, runner: JobR
 
 
 def test_a_message_that_finds_no_free_slot_is_for_the_next_that_becomes_free(
-    harness: Harness, runner: JobRunner, heard: Heard
+    harness: Harness, runner: JobRunner, heard: FlowerEvents
 ):
     job_id = harness.accept("create_volume")
     for _ in range(harness.settings.write_slots):
@@ -132,9 +132,7 @@ def test_a_message_that_finds_no_free_slot_is_for_the_next_that_becomes_free(
     assert runner._slots.free_slots(_WRITE) == 1
 
 
-def test_a_slot_that_fails_becomes_free_whatever_was_turned_away(
-    harness: Harness, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_slot_that_fails_becomes_free(harness: Harness, runner: JobRunner, monkeypatch: pytest.MonkeyPatch):
     def broken(_: WaitingSlot) -> None:
         raise RuntimeError("broken")
 
@@ -166,7 +164,7 @@ def test_a_worker_that_shuts_down_gives_messages_to_others(
 
 
 def test_while_redis_is_away_a_message_changes_nothing(
-    harness: Harness, runner: JobRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, runner: JobRunner, heard: FlowerEvents, monkeypatch: pytest.MonkeyPatch
 ):
     def away(*_: Any) -> None:
         raise redis.ConnectionError("away")

@@ -10,7 +10,7 @@ import redis
 import structlog
 from celery.exceptions import Ignore
 
-from tests.worker.execution.flower_recorder import Heard, message
+from tests.worker.execution.flower_recorder import FlowerEvents, message
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.catalog.operations import BATCH, OPERATIONS, QueueClass
 from worker.execution.lease import Lease, WaitingSlot
@@ -21,7 +21,7 @@ from worker.runtime import Runtime
 _WRITE = f"{SUBSYSTEM}.write"
 
 
-def test_a_thread_runs_the_job_alone_that_it_has_claimed(harness: Harness, runner: JobRunner, heard: Heard):
+def test_a_thread_runs_the_job_alone_that_it_has_claimed(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     claimed, other = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
     assert not runner.run_claimed(claimed)
     lease = runner._claims.claim(claimed)
@@ -32,7 +32,7 @@ def test_a_thread_runs_the_job_alone_that_it_has_claimed(harness: Harness, runne
     assert heard.of(claimed) == ["started", "succeeded"]
 
 
-def test_what_a_job_logs_names_it_and_its_trace(harness: Harness, runner: JobRunner, monkeypatch: pytest.MonkeyPatch):
+def test_log_lines_of_a_job_have_its_id_and_trace(harness: Harness, runner: JobRunner, monkeypatch: pytest.MonkeyPatch):
     lease = runner._claims.claim(harness.accept("list_volumes"))
     assert isinstance(lease, Lease)
     lease.job = replace(lease.job, trace_id="0af7")
@@ -49,7 +49,9 @@ def test_what_a_job_logs_names_it_and_its_trace(harness: Harness, runner: JobRun
     ]  # fmt: skip
 
 
-def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(harness: Harness, runner: JobRunner, heard: Heard):
+def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(
+    harness: Harness, runner: JobRunner, heard: FlowerEvents
+):
     job_id = harness.accept("list_volumes")
     lease = runner._claims.claim(job_id)
     assert isinstance(lease, Lease)
@@ -62,7 +64,7 @@ def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(harness: Har
     assert heard.of(job_id) == ["started", "revoked"]
 
 
-def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(harness: Harness, runner: JobRunner):
+def test_a_job_whose_message_was_dropped_is_claimed_at_the_end_of_another(harness: Harness, runner: JobRunner):
     first, second = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
     lease = runner._claims.claim(first)
     assert isinstance(lease, Lease)
@@ -79,9 +81,7 @@ def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(
     assert lease.next_lease.job_id == second
 
 
-def test_a_slot_goes_on_with_the_job_or_the_wait_that_the_end_of_the_last_one_gave_it(
-    harness: Harness, runner: JobRunner
-):
+def test_a_slot_continues_with_the_next_job_or_waits(harness: Harness, runner: JobRunner):
     ended = runner._claims.claim(harness.accept("create_volume", volume="one"))
     given_back = runner._claims.claim(harness.accept("create_volume", volume="two"))
     assert isinstance(ended, Lease)
@@ -109,7 +109,7 @@ def test_a_job_whose_task_cannot_be_called_is_not_renewed(
     assert runner._claims._lease_renewer.leases() == []
 
 
-def test_a_batch_begins_and_ends_for_flower(harness: Harness, runtime: Runtime, heard: Heard):
+def test_a_batch_begins_and_ends_for_flower(harness: Harness, runtime: Runtime, heard: FlowerEvents):
     batch_id = harness.accept_batch(harness.new("create_volume", volume="a"))
     task = runtime.celery.tasks[BATCH.task_name]
     task.run("nobody-knows-it")
@@ -124,7 +124,9 @@ def test_a_batch_begins_and_ends_for_flower(harness: Harness, runtime: Runtime, 
         assert heard.last() == ("succeeded", {"result": None, "runtime": runtime_s})
 
 
-def test_a_batch_that_was_cancelled_before_it_began_was_revoked(harness: Harness, runtime: Runtime, heard: Heard):
+def test_a_batch_that_was_cancelled_before_it_began_was_revoked(
+    harness: Harness, runtime: Runtime, heard: FlowerEvents
+):
     batch_id = harness.accept_batch(harness.new("create_volume", volume="a"))
     harness.batches.cancel(batch_id, "ann")
     assert harness.job(batch_id).started_ms is None
@@ -136,7 +138,9 @@ def test_a_batch_that_was_cancelled_before_it_began_was_revoked(harness: Harness
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("away"), redis.OutOfMemoryError("full")])
-def test_a_batch_waits_for_redis(runtime: Runtime, heard: Heard, monkeypatch: pytest.MonkeyPatch, error: Exception):
+def test_a_batch_waits_for_redis(
+    runtime: Runtime, heard: FlowerEvents, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
     """Its message is lost; the maintenance loop goes on with it."""
 
     def away(_batch_id: str) -> None:
@@ -150,7 +154,7 @@ def test_a_batch_waits_for_redis(runtime: Runtime, heard: Heard, monkeypatch: py
     assert heard.events == []
 
 
-def test_a_batch_that_failed_is_a_task_that_failed(harness: Harness, runtime: Runtime, heard: Heard):
+def test_a_batch_that_failed_is_a_task_that_failed(harness: Harness, runtime: Runtime, heard: FlowerEvents):
     batch_id = harness.accept_batch(
         harness.new("create_volume", volume="vol"), harness.new("create_volume", volume="new"), parallel=1, stop=True
     )
@@ -167,7 +171,7 @@ def test_a_message_takes_a_slot_of_the_queue_from_which_it_came(runtime: Runtime
         task = runtime.celery.tasks[operation.task_name]
         task.apply(args=("job",), routing_key=f"filer.{operation.queue_class}")
         assert run.pop() == ("job", f"filer.{operation.queue_class}", operation)
-        # A message that no release of this service has made may name none.
+        # A foreign message may name no queue.
         task.apply(args=("job",))
         assert run.pop() == ("job", "", operation)
     assert len(OPERATIONS) > 10

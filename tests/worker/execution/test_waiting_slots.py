@@ -57,7 +57,7 @@ def _now_ms(harness: Harness) -> int:
     return int(seconds * 1000 + micros // 1000)
 
 
-def test_a_slot_is_entered_for_no_longer_than_it_waits(harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
+def test_a_slot_is_registered_as_long_as_it_waits(harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
     """A job that is claimed for it afterwards would begin only when its lease has expired."""
     lease = node.claim(harness.accept("create_volume"))
     lease.claims_next = lambda: False
@@ -98,7 +98,7 @@ def test_each_version_of_a_job_that_is_claimed_at_once_is_an_event(harness: Harn
     assert versions == [(1, State.QUEUED), (2, State.RUNNING)]
 
 
-def test_who_submits_learns_that_the_job_is_running_and_finds_it(harness: Harness, node: Node):
+def test_the_submission_returns_a_job_that_is_running(harness: Harness, node: Node):
     slot = _waiting(node)
     _, job_id, status = harness.jobs.accept(harness.new("create_volume", volume="next"))
     assert status is not None
@@ -186,7 +186,7 @@ def test_members_of_a_batch_begin_only_when_they_are_released(harness: Harness, 
     assert harness.members(batch_id)[2].state is State.QUEUED
 
 
-def test_nobody_begins_before_enough_replicas_have_the_job(harness: Harness, node: Node):
+def test_no_worker_begins_before_enough_replicas_have_the_job(harness: Harness, node: Node):
     _waiting(node)
     replicated = harness.settings.model_copy(update={"wait_replicas": 1})
     harness.jobs = Jobs(harness.client, harness.scripts, JobIds(b"secret"), harness.publisher, replicated)  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ def test_nobody_begins_before_enough_replicas_have_the_job(harness: Harness, nod
     assert harness.job(job_id).state is State.QUEUED
 
 
-def test_a_job_that_was_claimed_while_redis_could_not_be_asked_is_found(
+def test_a_job_claimed_during_an_outage_of_redis_is_found(
     harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch
 ):
     slot = _waiting(node)
@@ -230,7 +230,7 @@ def test_a_slot_does_not_wait_long_for_a_redis_that_is_away(node: Node, monkeypa
     assert [(line["event"], line["error"]) for line in lines] == [("slot.abandoned", "ConnectionError")]
 
 
-def test_what_a_lost_worker_was_to_begin_is_done_once_by_another(harness: Harness, node: Node):
+def test_the_next_job_of_a_lost_worker_is_done_once_by_another(harness: Harness, node: Node):
     _waiting(node)
     job_id = harness.accept("create_volume", volume="next")
     assert harness.job(job_id).state is State.RUNNING

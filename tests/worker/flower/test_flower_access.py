@@ -1,4 +1,4 @@
-"""Flower, as it is started: closed to strangers, open to those whom the provider vouches for, and for looking only."""
+"""Flower, as it is started: closed to anonymous clients, open to users of the provider, and read-only."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_signing_in_by_the_provider(redis_url, provider, tmp_path):
         assert {path: status(stranger, address, path) for path in LOOKS if status(stranger, address, path) == 200} == {}
         assert {status(stranger, address, path, "POST") for path in CHANGES} == {403}
 
-        # Neither who is in no group nor who is in another one.
+        # Neither a user without groups nor one with another group.
         assert [enter(requests.Session(), address, user) for user in ("anna", "uma")] == [403, 403]
         assert status(stranger, address, "/login?code=x&state=made-up") == 403
         adam = requests.Session()
@@ -110,7 +110,7 @@ def begun(session: requests.Session, address: str) -> str:
 
 
 def bring_back(address: str, user: str, *, other_state: str | None) -> int:
-    """Sign in, but come back without the state cookie or with another browser's: what Flower makes of it.
+    """Sign in, but come back without the state cookie or with another browser's: the response of Flower.
 
     The verifier stays, so that the provider does take the code.
     """
@@ -123,7 +123,7 @@ def bring_back(address: str, user: str, *, other_state: str | None) -> int:
 
 
 def enter(session: requests.Session, address: str, user: str) -> int:
-    """Sign in; what Flower makes of it."""
+    """Sign in; the response of Flower."""
     return session.get(code_for(session, address, user), allow_redirects=False, timeout=20).status_code
 
 
@@ -144,12 +144,12 @@ def test_http_basic_where_there_is_no_provider(redis_url):
         assert {status(user, address, path) for path in LOOKS} == {200}
 
 
-def test_without_either_it_is_closed(redis_url):
+def test_without_provider_and_password_access_is_refused(redis_url):
     with flower(redis_url) as address:
         assert {status(requests.Session(), address, path) for path in LOOKS} == {401}
 
 
-def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
+def test_in_debug_mode_access_is_read_only(redis_url):
     with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true") as address:
         assert {status(requests.Session(), address, path) for path in LOOKS} == {200}
         assert {status(requests.Session(), address, path, "POST") for path in CHANGES} == {403}
@@ -162,7 +162,7 @@ def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
         assert {answer.status_code for answer in rebound.values()} == {403}
 
 
-def test_debug_mode_that_listens_elsewhere_is_closed(redis_url):
+def test_debug_mode_on_other_interfaces_is_refused(redis_url):
     with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true", address="127.0.0.2") as address:
         assert {status(requests.Session(), address, path) for path in LOOKS} == {401}
 
@@ -191,7 +191,7 @@ def look_with(address: str, value: str) -> int:
     return requests.get(f"{address}/tasks", cookies={"user": value}, allow_redirects=False, timeout=20).status_code
 
 
-def test_passwords_may_hold_anything_and_errors_tell_nothing(redis_url):
+def test_passwords_may_have_any_characters(redis_url):
     settings = {"SAPI_BASIC_AUTH_USERNAME": "svc", "SAPI_BASIC_AUTH_PASSWORD": "one,svc:two"}
     with flower(redis_url, **settings) as address:
         guesses = ["svc:one,svc:two", "svc:one", "svc:two", "svc:\u00e9", "svc", ":"]
@@ -210,7 +210,7 @@ def basic(written: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(written.encode()).decode()}
 
 
-def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, redis_client, tmp_path):
+def test_guessing_passwords_is_limited_and_audited(redis_url, redis_client, tmp_path):
     log = tmp_path / "audit.log"
     settings = {
         "SAPI_BASIC_AUTH_USERNAME": "svc", "SAPI_BASIC_AUTH_PASSWORD": "pass", "SAPI_SIGN_IN_NETWORK_LIMIT": "3",
@@ -230,7 +230,7 @@ def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, red
     # The front ends count with it.
     attempts = SignInAttempts(redis_client, "sapi:", per_network=3, per_user=9)
     assert attempts.limit_reached(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
-    # Nor do strangers elsewhere lock the user out where they signed in to Flower.
+    # Nor do anonymous clients elsewhere lock the user out where they signed in to Flower.
     counts = attempts.counts("svc", "192.0.2.2/32")
     assert counts is not None
     assert abs(int(counts[2] or 0) - time.time()) < 60
@@ -248,7 +248,7 @@ def test_a_session_of_the_second_in_which_all_were_ended_has_ended(redis_client)
     assert not have_ended(redis_client, "sapi:", ["eve"], 1.0)
 
 
-def test_sessions_that_were_ended_let_nobody_in(redis_url, redis_client):
+def test_ended_sessions_are_refused(redis_url, redis_client):
     key = "a secret key for tests, only for tests"
     settings = {"SAPI_SECRET_KEY": key, "SAPI_OAUTH_CLIENT_ID": CLIENT_ID, "SAPI_FLOWER_URL": "https://flower.example"}
     with flower(redis_url, **settings) as address:

@@ -31,7 +31,7 @@ def checks(redis_url: str, audit: Path) -> Any:
     return make
 
 
-def test_while_redis_is_away_no_session_is_believed(checks: Any):
+def test_without_redis_no_session_is_accepted(checks: Any):
     with pytest.raises(tornado.web.HTTPError) as caught:
         checks("redis://127.0.0.1:1/0").has_ended(cookie_of("adam", "id"))
     assert caught.value.status_code == 503
@@ -47,14 +47,14 @@ def test_an_end_of_sessions_counts_by_name_and_subject_and_for_cookies_of_no_tim
         redis_client.flushdb()
 
 
-def test_a_client_is_who_the_proxies_say_and_no_further_away_than_there_are_proxies(checks: Any, audit: Path):
+def test_client_addresses_come_from_trusted_proxies(checks: Any, audit: Path):
     flower = checks(trusted_networks=("10.0.0.0/8",), trusted_proxies=1)
     flower.note(request_with("/tasks", {"X-Forwarded-For": "192.0.2.9, 10.1.1.1"}), "access", allowed=False)
     (line,) = (json.loads(text) for text in audit.read_text().splitlines())
     assert (line["address"], line["target"], line["auth_method"]) == ("10.1.1.1", "flower/tasks", "session")
 
 
-def test_whether_browsers_reach_it_by_tls(checks: Any):
+def test_whether_browsers_use_tls(checks: Any):
     assert not checks().is_secure(request_with("/"))
     assert checks().is_secure(request_with("/", protocol="https"))
     assert checks(flower_url="https://flower.example").is_secure(request_with("/"))
@@ -68,7 +68,7 @@ def test_whether_browsers_reach_it_by_tls(checks: Any):
         ({"sign_in_network_limit": 100, "sign_in_user_limit": 2}, "Basic YTpi"),
     ],
 )
-def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(
+def test_limits_are_separate_and_malformed_credentials_are_refused(
     checks: Any, limits: dict[str, int], credentials: str
 ):
     flower = checks(**limits)
@@ -107,7 +107,7 @@ def test_attempts_are_counted_by_the_user_of_redis_that_may_write(
     assert [size > 0 for size in sizes] == [database == 0, database == 1]
 
 
-def test_the_doors_are_set_before_flower_reads_its_options(monkeypatch: pytest.MonkeyPatch):
+def test_access_is_configured_before_flower_reads_its_options(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("worker.flower.auth.close_routes", lambda: None)
     monkeypatch.setattr("worker.flower.auth.harden", lambda _lifetime_s: None)
     monkeypatch.setattr("worker.flower.auth.keep_local", lambda: None)

@@ -25,16 +25,16 @@ def celery() -> Celery:
 
 
 @pytest.fixture
-def heard() -> list[dict[str, Any]]:
+def sent() -> list[dict[str, Any]]:
     return []
 
 
 @pytest.fixture
-def connected(celery: Celery, heard: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+def connected(celery: Celery, sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Connect a worker to the broker, anew each time; its line to Flower."""
 
     def publish(_self: Any, events: Any, _producer: Any, routing_key: str, **_options: Any) -> None:
-        heard.extend(events if routing_key == "task.multi" else [events])
+        sent.extend(events if routing_key == "task.multi" else [events])
 
     monkeypatch.setattr(BufferedEventDispatcher, "_publish", publish)
     timer = SimpleNamespace(call_repeatedly=lambda *_: SimpleNamespace(cancel=lambda: None))
@@ -49,87 +49,87 @@ def connected(celery: Celery, heard: list[dict[str, Any]], monkeypatch: pytest.M
     return connect
 
 
-def test_nothing_is_sent_before_the_loop_comes_by(celery, connected, heard):
+def test_events_are_sent_by_the_loop(celery, connected, sent):
     dispatcher = connected()
     before = time.time()
     emit_received(celery, "1", "storage.create_volume")
     emit_started(celery, "1")
     emit_ended(celery, "1", State.SUCCEEDED, runtime_s=2.5)
     after = time.time()
-    assert heard == []
+    assert sent == []
 
     dispatcher.flush()
-    assert [(event["type"], event["uuid"]) for event in heard] == [
+    assert [(event["type"], event["uuid"]) for event in sent] == [
         ("task-received", "1"),
         ("task-started", "1"),
         ("task-succeeded", "1"),
     ]
-    assert all(before <= event["timestamp"] <= after for event in heard)
-    assert [event["clock"] for event in heard] == sorted({event["clock"] for event in heard})
-    assert (heard[0]["name"], heard[2]["runtime"]) == ("storage.create_volume", 2.5)
+    assert all(before <= event["timestamp"] <= after for event in sent)
+    assert [event["clock"] for event in sent] == sorted({event["clock"] for event in sent})
+    assert (sent[0]["name"], sent[2]["runtime"]) == ("storage.create_volume", 2.5)
 
 
 @pytest.mark.parametrize(
     ("state", "failure", "kind"),
     [(State.FAILED, Failure("lock-held", "It is locked."), "task-failed"), (State.CANCELLED, None, "task-revoked")],
 )
-def test_other_ends_are_told_as_celery_calls_them(celery, connected, heard, state, failure, kind):
+def test_other_ends_have_the_names_of_celery(celery, connected, sent, state, failure, kind):
     dispatcher = connected()
     emit_ended(celery, "1", state, failure)
     dispatcher.flush()
-    (event,) = heard
+    (event,) = sent
     assert event["type"] == kind
     assert failure is None or failure.code in event["exception"]
 
 
-def test_refused_requests_are_told_from_failures_of_the_service(celery, connected, heard):
+def test_refused_requests_are_distinguished_from_failures_of_the_service(celery, connected, sent):
     dispatcher = connected()
     for code in ("lock-held", "backend-error"):
         emit_ended(celery, "1", State.FAILED, Failure(code, "No."))
     dispatcher.flush()
-    assert [event["exception"] for event in heard] == ["RequestRefused('lock-held')", "JobFailed('backend-error')"]
+    assert [event["exception"] for event in sent] == ["RequestRefused('lock-held')", "JobFailed('backend-error')"]
 
 
-def test_what_was_noted_when_the_connection_broke_is_sent_over_the_next(celery, connected, heard):
+def test_events_from_before_a_reconnect_are_sent_after_it(celery, connected, sent):
     connected().close()
     emit_received(celery, "1", "storage.create_volume")
     emit_started(celery, "1")
     dispatcher = connected()
     emit_ended(celery, "1", State.SUCCEEDED)
     dispatcher.flush()
-    assert [event["type"] for event in heard] == ["task-received", "task-started", "task-succeeded"]
+    assert [event["type"] for event in sent] == ["task-received", "task-started", "task-succeeded"]
 
 
-def test_more_than_a_few_wait_for_the_loop_too(celery, connected, heard):
+def test_many_events_are_buffered_for_the_loop(celery, connected, sent):
     dispatcher = connected()
     # As many as Python calls could be inside each other.
     for number in range(1_000):
         emit_started(celery, str(number))
-    assert heard == []
+    assert sent == []
     dispatcher.flush()
-    assert len(heard) == 1_000
+    assert len(sent) == 1_000
 
 
-def test_what_a_worker_says_of_itself_is_sent_at_once(connected, heard):
+def test_events_of_workers_are_sent_at_once(connected, sent):
     connected().send("worker-online")
-    assert [event["type"] for event in heard] == ["worker-online"]
+    assert [event["type"] for event in sent] == ["worker-online"]
 
 
-def test_what_nobody_takes_does_not_fill_the_memory(celery, connected):
+def test_the_number_of_buffered_events_is_limited(celery, connected):
     dispatcher = connected()
     for number in range(50_001):
         emit_started(celery, str(number))
     assert [fields["uuid"] for _, fields in (dispatcher.noted[0], dispatcher.noted[-1])] == ["1", "50000"]
 
 
-def test_what_was_noted_is_sent_before_a_worker_ends(celery, connected, heard):
+def test_buffered_events_are_sent_before_a_worker_ends(celery, connected, sent):
     dispatcher = connected()
     emit_started(celery, "1")
     EventFlushStep(None).shutdown(SimpleNamespace(event_dispatcher=dispatcher))
-    assert [event["type"] for event in heard] == ["task-started"]
+    assert [event["type"] for event in sent] == ["task-started"]
 
 
-def test_starts_and_ends_of_messages_are_not_those_of_jobs():
+def test_messages_send_no_events_of_their_own():
     sent: list[str] = []
     request: Any = TaskRequest.__new__(TaskRequest)
     request._eventer = SimpleNamespace(enabled=True, send=lambda kind, **_: sent.append(kind))

@@ -32,5 +32,5 @@ def test_every_queue_is_shown_with_its_jobs_and_workers(redis_url, backlog):
     assert "celery" not in by_name
 
 
-def test_where_no_storage_system_is_named_flower_shows_what_it_did():
+def test_without_names_of_storage_systems_no_queue_is_listed():
     assert queue_names({}) == []

@@ -1,4 +1,4 @@
-"""Signing in to Flower, step by step: what the provider is asked, who is let in, and what the cookie says."""
+"""Signing in to Flower, step by step: requests to the provider, who may sign in, and what the cookie holds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SETTINGS = {
 
 @dataclass
 class Provider:
-    """Answers by path, and remembers what it was asked."""
+    """Answers by path, and records the requests."""
 
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
@@ -86,7 +86,7 @@ def _handler(uri: str, cookies: dict[str, Cookie] | None = None, protocol: str =
     return Login(application, request_with(uri, {"Cookie": text} if text else None, protocol))
 
 
-def _leave() -> tuple[dict[str, list[str]], dict[str, Cookie]]:
+def _redirect_to_provider() -> tuple[dict[str, list[str]], dict[str, Cookie]]:
     """The query with which a browser leaves for the provider, and its cookies."""
     handler = _handler("/login")
     asyncio.run(handler.get())
@@ -95,15 +95,15 @@ def _leave() -> tuple[dict[str, list[str]], dict[str, Cookie]]:
     return parse_qs(location.query), handler.cookies_set
 
 
-def _come_back(protocol: str = "http") -> Login:
-    query, cookies = _leave()
+def _return_from_provider(protocol: str = "http") -> Login:
+    query, cookies = _redirect_to_provider()
     handler = _handler(f"/login?code=the%20code&state={query['state'][0]}", cookies, protocol)
     asyncio.run(handler.get())
     return handler
 
 
 def test_a_browser_leaves_with_a_state_and_a_challenge_and_its_code_is_exchanged(provider: Provider):
-    query, cookies = _leave()
+    query, cookies = _redirect_to_provider()
     assert {name: query[name] for name in ("x", "response_type", "client_id", "redirect_uri")} == {
         "x": ["1"], "response_type": ["code"], "client_id": ["us"], "redirect_uri": ["http://flower.test/login"],
     }  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_browser_leaves_with_a_state_and_a_challenge_and_its_code_is_exchanged
     assert (about.url, about.headers["Authorization"]) == (f"{_PROVIDER}/groups", "Bearer a token")
     for request in provider.requests:
         assert (request.follow_redirects, request.request_timeout, request.connect_timeout) == (False, 5, 5)
-    # The verifier serves once.
+    # The verifier can be used once.
     assert handler.cookies_set["oauth_verifier"].value == ""
 
 
@@ -133,17 +133,17 @@ def test_a_browser_leaves_with_a_state_and_a_challenge_and_its_code_is_exchanged
         ({"SAPI_OAUTH_SCOPE": "groups"}, "groups"),
     ],
 )
-def test_the_provider_is_asked_for_the_scopes_of_the_settings(
+def test_the_configured_scopes_are_requested(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], scope: str
 ):
     provider.answers["/openid"] = {"authorization_endpoint": f"{_PROVIDER}/authorize"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    assert _leave()[0]["scope"] == [scope]
+    assert _redirect_to_provider()[0]["scope"] == [scope]
 
 
 @pytest.mark.usefixtures("provider")
-def test_what_the_audit_log_left_out_is_written_when_flower_ends(audit: Path, monkeypatch: pytest.MonkeyPatch):
+def test_counts_of_omitted_audit_lines_are_written_when_flower_ends(audit: Path, monkeypatch: pytest.MonkeyPatch):
     ends: list[Callable[[], None]] = []
     monkeypatch.setattr("worker.flower.access.atexit.register", ends.append)
     monkeypatch.setenv("SAPI_AUDIT_RATE", "1")
@@ -156,17 +156,15 @@ def test_what_the_audit_log_left_out_is_written_when_flower_ends(audit: Path, mo
     assert events[-1]["count"] == 2
 
 
-def test_the_cookie_names_the_user_and_lasts_as_long_as_groups_are_believed(
-    provider: Provider, audit: Path, redis_client: Any
-):
+def test_the_cookie_has_the_user_and_expires_with_the_groups(provider: Provider, audit: Path, redis_client: Any):
     provider.answers["/groups"] |= {"login": "ad&m"}
-    handler = _come_back()
+    handler = _return_from_provider()
     cookie = handler.cookies_set["user"]
     assert [cookie.options[name] for name in ("httponly", "secure", "samesite")] == [True, False, "Lax"]
     value = (handler.get_secure_cookie("user", cookie.value) or b"").decode()
     assert value.startswith("ad%26m&id-of-adam&")
     assert 290 < time.time() + 300 - int(value.removesuffix("@storage-api").split("&")[2]) <= 302
-    assert _come_back("https").cookies_set["user"].options["secure"]
+    assert _return_from_provider("https").cookies_set["user"].options["secure"]
     (line, _) = (json.loads(text) for text in audit.read_text().splitlines())
     assert (line["event"], line["who"], line["allowed"], line["address"]) == ("sign-in", "ad&m", True, "10.0.0.1")
 
@@ -181,14 +179,14 @@ def test_the_cookie_names_the_user_and_lasts_as_long_as_groups_are_believed(
         ({"SAPI_ROLE_ADMIN_GROUPS": "", "SAPI_ROLE_UBER_ADMIN_GROUPS": ""}, {}),
     ],
 )
-def test_who_is_in_none_of_the_groups_is_refused(
+def test_a_user_without_a_group_is_refused(
     provider: Provider, audit: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], about: dict[str, Any]
 ):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     provider.answers["/groups"] = about | {"sub": "uma"}
     with pytest.raises(tornado.web.HTTPError, match="none of the groups"):
-        _come_back()
+        _return_from_provider()
     (line,) = (json.loads(text) for text in audit.read_text().splitlines())
     assert (line["who"], line["allowed"], line["reason"]) == ("uma", False, "missing-role")
 
@@ -200,7 +198,7 @@ def _refusals(audit: Path) -> list[tuple[str, bool, str]]:
 
 @pytest.mark.parametrize("answer", ["code=a", "code=a&state=another", "error=access_denied&state=another"])
 def test_an_answer_that_this_browser_did_not_ask_for_is_refused(provider: Provider, audit: Path, answer: str):
-    _, cookies = _leave()
+    _, cookies = _redirect_to_provider()
     with pytest.raises(AuthError, match="State tokens do not match"):
         asyncio.run(_handler(f"/login?{answer}", cookies).get())
     assert provider.requests == []
@@ -209,7 +207,7 @@ def test_an_answer_that_this_browser_did_not_ask_for_is_refused(provider: Provid
 
 def test_who_is_refused_by_the_provider_is_not_sent_back_to_it(provider: Provider, audit: Path):
     """It may refuse again without a question, and the browser would go back and forth."""
-    query, cookies = _leave()
+    query, cookies = _redirect_to_provider()
     handler = _handler(f"/login?error=access_denied&state={query['state'][0]}", cookies)
     with pytest.raises(tornado.web.HTTPError, match="did not let you in"):
         asyncio.run(handler.get())
@@ -231,7 +229,7 @@ def test_groups_are_read_from_the_claim_or_else_from_the_answer_of_the_groups_ur
     assert _groups_in({"roles": [], "groups": ["b"]}, "roles") == frozenset()
 
 
-def test_whose_groups_count():
+def test_allowed_groups_default_to_those_of_all_roles():
     groups = {"role_admin_groups": "a", "role_uber_admin_groups": "u"}
     assert load(FlowerSettings, **groups).groups == {"a", "u"}
     assert load(FlowerSettings, flower_groups="f", **groups).groups == {"f"}
@@ -245,13 +243,13 @@ def test_a_session_is_no_longer_than_the_shortest_of_its_limits():
     assert session_s(load(FlowerSettings, session_lifetime=10**6, roles_max_age=86400)) == 8 * 3600
 
 
-def test_it_stays_on_this_machine_only_where_no_address_says_otherwise():
+def test_it_listens_on_loopback_by_default():
     assert _stays_here(["flower"])
     assert _stays_here(["flower", "--address=::1"])
     assert not _stays_here(["flower", "--address=127.0.0.1", "--address=0.0.0.0"])
 
 
-def test_without_a_password_nobody_can_guess_one():
+def test_without_a_password_http_basic_is_refused():
     closed = [_basic(load(FlowerSettings, basic_auth_username=name)) for name in ("", "svc")]
     assert all(text.startswith("nobody:") and len(text) > 60 for text in closed)
     assert closed[0] != closed[1]

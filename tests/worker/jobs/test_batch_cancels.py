@@ -20,7 +20,7 @@ def node(harness: Harness) -> Node:
     return harness.node()
 
 
-def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(harness: Harness, node: Node):
+def test_cancelling_a_batch_cancels_queued_members_and_requests_it_of_running_ones(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 5), parallel=2)
     running = node.claim(harness.members(batch_id)[0].id)
     assert harness.batches.cancel(batch_id, "ann") is CancelResult.CANCELLING
@@ -40,14 +40,14 @@ def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(harness: Harnes
     assert harness.batches.cancel(batch_id, "ann") is CancelResult.TOO_LATE
 
 
-def test_a_batch_nobody_has_begun_is_cancelled_at_once(harness: Harness):
+def test_a_batch_that_has_not_begun_is_cancelled_at_once(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, 250))
     harness.batches.cancel(batch_id, "ann")
     assert harness.job(batch_id).state is State.CANCELLED
     assert not harness.leftovers()
 
 
-def test_what_waited_for_its_members_is_published(harness: Harness):
+def test_jobs_behind_cancelled_members_are_published(harness: Harness):
     volumes = ("vol", "out")
     batch_id = harness.accept_batch(*[harness.new("create_snapshot", volume=volume, name="x") for volume in volumes])
     behind = [harness.accept("create_snapshot", volume=volume, name="y") for volume in volumes]
@@ -57,14 +57,14 @@ def test_what_waited_for_its_members_is_published(harness: Harness):
     assert [job_id for job_id in published if job_id in behind] == behind
 
 
-def test_a_batch_whose_front_end_is_lost_while_it_cancels_is_stopped_by_the_maintenance(harness: Harness):
+def test_a_half_cancelled_batch_is_completed_by_the_maintenance_loop(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, 3))
     assert harness.jobs.cancel(batch_id, "ann") is CancelResult.CANCELLING
     harness.batches.advance_all()
     assert harness.job(batch_id).state is State.CANCELLED
 
 
-def test_a_member_that_is_cancelled_by_itself_makes_room_for_the_next(harness: Harness, node: Node):
+def test_cancelling_one_member_releases_the_next(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 4), parallel=1)
     first, second, third, fourth = harness.members(batch_id)
     harness.jobs.cancel(second.id, "ann")
@@ -105,7 +105,7 @@ def test_the_same_key_makes_no_second_batch(harness: Harness):
     assert other[0] is SubmitOutcome.NEW
 
 
-def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(harness: Harness):
+def test_a_full_queue_refuses_a_batch_and_stores_nothing(harness: Harness):
     for number in range(harness.settings.user_queue_limit):
         harness.accept("create_lock", volume="vol", host=f"h{number}")
     before = set(harness.client.keys(f"{PREFIX}job:*"))
@@ -115,7 +115,7 @@ def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(harness: Harness):
     assert harness.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 10) == ([], None)
     assert set(harness.client.keys(f"{PREFIX}job:*")) == before
     assert not harness.client.keys(f"{PREFIX}members:*")
-    # Only the queues of members that would enter them at once must have room.
+    # Only the queues of members that would enter them at once must have free places.
     elsewhere = replace(harness.new("create_volume"), subsystem="other")
     members = [elsewhere, *creations(harness, 1)]
     outcomes = [harness.batches.accept(harness.new_batch(members, parallel=parallel))[0] for parallel in (2, 1)]
@@ -126,7 +126,7 @@ def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(harness: Harness):
         assert [status.job.subsystem for status in statuses] == [subsystem]
 
 
-def test_a_batch_needs_room_in_each_of_its_queues(harness: Harness):
+def test_a_batch_needs_free_places_in_each_of_its_queues(harness: Harness):
     harness.client.zadd(f"{PREFIX}queued:other.write", {str(number): number for number in range(1000)})
     assert harness.settings.queue_limit == 1000
     members = [*creations(harness, 1), replace(harness.new("create_volume"), subsystem="other")]
@@ -134,7 +134,7 @@ def test_a_batch_needs_room_in_each_of_its_queues(harness: Harness):
         assert harness.batches.accept(harness.new_batch(ordered))[0] is SubmitOutcome.FULL
 
 
-def test_what_is_forgotten_leaves_nothing_behind(harness: Harness, node: Node):
+def test_a_purged_batch_leaves_no_keys(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 12), key="k")
     run(harness, node, batch_id)
     finished: Any = harness.client.zrange(f"{PREFIX}expiring", 0, -1)
@@ -145,7 +145,7 @@ def test_what_is_forgotten_leaves_nothing_behind(harness: Harness, node: Node):
     assert not [key for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)]
 
 
-def test_members_across_a_border_of_the_index_are_found(harness: Harness, node: Node):
+def test_members_in_two_chunks_of_the_index_are_found(harness: Harness, node: Node):
     harness.client.set(f"{PREFIX}seq", 8192 - 7)
     policies = [harness.new("create_policy", policy=f"p{number}", rules=[]) for number in range(14)]
     mixed = [

@@ -1,4 +1,4 @@
-"""Batches whose front ends and workers crash between any two steps: whole or not there, and no member done twice."""
+"""Batches whose front ends and workers crash between any two steps: all or nothing, and no member done twice."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def _creations(harness: Harness, count: int) -> list[NewJob]:
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Points:
-    """Counts the points that a life passes, and crashes at one of them, or at some by chance."""
+    """Counts the points that a run passes, and crashes at one of them, or at random ones."""
 
     def __init__(self, crash_at: int | None = None, *, chance: float = 0.0, seed: int = 0) -> None:
         self.passed: list[str] = []
@@ -79,7 +79,7 @@ def test_a_worker_discards_nothing_of_a_batch_that_a_front_end_prepares(harness:
     assert max(seen) == 1
 
 
-def _tidy(harness: Harness) -> None:
+def _maintain(harness: Harness) -> None:
     """Time passes, and a worker looks after batches that were left."""
     preparing: Any = harness.client.zrange(f"{PREFIX}batches_preparing", 0, -1)
     for batch_id in preparing:
@@ -88,13 +88,13 @@ def _tidy(harness: Harness) -> None:
     harness.batches.advance_all()
 
 
-def _left_of(harness: Harness) -> set[str]:
+def _remaining_keys(harness: Harness) -> set[str]:
     keys: Any = harness.client.keys(f"{PREFIX}*")
     kept = ("seq", "metrics", "idem:", "event_", "oom_probe", "index_last_end")
     return {key.decode() for key in keys if not key.decode().removeprefix(PREFIX).startswith(kept)}
 
 
-def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(harness: Harness, node: Node):
+def test_a_crash_of_the_front_end_leaves_a_whole_batch_or_none(harness: Harness, node: Node):
     points = Points()
     members = _creations(harness, 120)
     _front_end(harness, points).accept(harness.new_batch(members))
@@ -108,16 +108,16 @@ def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(harness
         accepted, _ = harness.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10)
         statuses, _ = harness.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
         assert (len(accepted), len(statuses)) == ((1, 120) if name == "after commit_batch" else (0, 0)), name
-        _tidy(harness)
+        _maintain(harness)
         if not accepted:
-            assert not _left_of(harness), name
+            assert not _remaining_keys(harness), name
         again = harness.accept_batch(*members, key="k")
         assert not accepted or again == accepted[0].job.id
         statuses, _ = harness.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
         assert len(statuses) == 120, name
 
 
-def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(harness: Harness, node: Node):
+def test_a_prepared_batch_blocks_other_jobs_until_it_is_discarded(harness: Harness, node: Node):
     by_path = harness.new("update_volume", volume="node:/path", percentage_snapshot_reserve=1)
     members = [by_path, *[harness.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(60)]]
     with pytest.raises(Crash):
@@ -126,7 +126,7 @@ def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(harness:
     later = [harness.accept("create_snapshot", volume=volume, name="later") for volume in ("vol", "out")]
     assert [node.claims.claim(job_id) for job_id in later] == [ClaimResult.BLOCKED] * 2
     harness.publisher.take()
-    _tidy(harness)
+    _maintain(harness)
     assert set(later) <= {message.job_id for message in harness.publisher.take()}
     for job_id in later:
         node.carry_out(job_id)
@@ -159,13 +159,13 @@ def test_a_batch_that_was_accepted_meanwhile_is_not_discarded(harness: Harness):
 
 
 def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(harness: Harness):
-    def tidy(name: str) -> None:
+    def maintain(name: str) -> None:
         if name == "before commit_batch":
-            _tidy(harness)
+            _maintain(harness)
 
-    outcome, _, _ = _front_end(harness, tidy).accept(harness.new_batch(_creations(harness, 3)))
+    outcome, _, _ = _front_end(harness, maintain).accept(harness.new_batch(_creations(harness, 3)))
     assert outcome is SubmitOutcome.CHANGED
-    assert not _left_of(harness)
+    assert not _remaining_keys(harness)
 
 
 @pytest.mark.parametrize(
@@ -176,20 +176,18 @@ def test_nothing_is_left_of_a_batch_whose_key_was_used_while_it_was_prepared(
 ):
     new, first, before = harness.new_batch(_creations(harness, 20), key="k"), [], set()
 
-    def meanwhile(name: str) -> None:
+    def accept_meanwhile(name: str) -> None:
         if name == "before prepare_members":
             first.append(harness.batches.accept(new)[1])
-            before.update(_left_of(harness))
+            before.update(_remaining_keys(harness))
 
-    outcome, batch_id, _ = _front_end(harness, meanwhile).accept(replace(new, request_hash=request_hash))
+    outcome, batch_id, _ = _front_end(harness, accept_meanwhile).accept(replace(new, request_hash=request_hash))
     assert (outcome, batch_id) == (expected, first[0])
-    assert _left_of(harness) == before
+    assert _remaining_keys(harness) == before
 
 
-def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
-    redis_client: Any, tmp_path: Path, prepared: Path
-):
-    def live(harness: Harness, points: Points) -> str:
+def test_a_crash_at_any_point_of_a_batch_loses_and_repeats_nothing(redis_client: Any, tmp_path: Path, prepared: Path):
+    def carry_out_batch(harness: Harness, points: Points) -> str:
         members = [*_creations(harness, 2), harness.new("create_volume", volume="vol"), harness.new("delete_snapshot")]
         batch_id = harness.accept_batch(*members, parallel=2)
         with suppress(Crash):
@@ -200,13 +198,13 @@ def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
 
     points = Points()
     harness = Harness(redis_client, tmp_path / "0", prepared)
-    live(harness, points)
+    carry_out_batch(harness, points)
     assert len(points.passed) > 30
     for crash_at, name in enumerate(points.passed):
         harness.close()
         redis_client.flushdb()
         harness = Harness(redis_client, tmp_path / str(crash_at + 1), prepared)
-        batch_id = live(harness, Points(crash_at))
+        batch_id = carry_out_batch(harness, Points(crash_at))
         harness.recover(harness.node(), batch_id, turns=30)
         assert harness.job(batch_id).done, name
         for job in harness.members(batch_id):
@@ -216,9 +214,7 @@ def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
     harness.close()
 
 
-def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes(
-    redis_client: Any, tmp_path: Path, prepared: Path
-):
+def test_many_batches_with_crashes_are_complete_and_in_order(redis_client: Any, tmp_path: Path, prepared: Path):
     harness = Harness(redis_client, tmp_path / "many", prepared)
     submitted = 0
     for number in range(20):
@@ -231,7 +227,7 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
             points = Points(chance=0.1 if number else 0.0, seed=number)
             _front_end(harness, points).accept(harness.new_batch(members, parallel=1 + number % 4))
         submitted += 1
-    _tidy(harness)
+    _maintain(harness)
     statuses, _ = harness.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 100)
     batches = [status.job.id for status in statuses]
     assert 5 < len(batches) <= submitted
@@ -243,7 +239,7 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
             _worker(harness, Points(chance=0.02, seed=1000 + turn)).consume()
         harness.let_time_pass()
         harness.node().sweep()
-        _tidy(harness)
+        _maintain(harness)
     jobs = [job for batch_id in batches for job in harness.members(batch_id)]
     effects = harness.effects()
     for job in jobs:

@@ -18,7 +18,7 @@ def node(harness: Harness) -> Node:
     return harness.node()
 
 
-def test_all_members_are_there_and_a_few_of_them_in_the_queues(harness: Harness):
+def test_all_members_are_stored_and_a_few_are_queued(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, 20), parallel=3)
     batch = harness.job(batch_id)
     assert (batch.state, batch.total, batch.current, batch.subsystem) == (State.QUEUED, 20, 0, SUBSYSTEM)
@@ -44,7 +44,7 @@ def test_a_batch_that_is_known_by_its_key_is_not_written_again(harness: Harness)
     assert harness.client.get(f"{PREFIX}seq") == numbered
 
 
-def test_it_starts_when_the_first_of_its_members_does(harness: Harness, node: Node):
+def test_a_batch_starts_with_its_first_member(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 2), parallel=2)
     assert harness.job(batch_id).started_ms is None
     first, second = (job.id for job in harness.members(batch_id))
@@ -56,7 +56,7 @@ def test_it_starts_when_the_first_of_its_members_does(harness: Harness, node: No
     assert harness.job(batch_id).started_ms == 1
 
 
-def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(harness: Harness, node: Node):
+def test_a_batch_succeeds_with_all_members_within_the_parallel_limit(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 20), parallel=3)
     queue, most = f"{PREFIX}queued:{SUBSYSTEM}.write", 0
     while not harness.job(batch_id).done:
@@ -75,7 +75,7 @@ def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(harness: Har
     assert not harness.leftovers()
 
 
-def test_it_runs_from_its_first_member_on(harness: Harness, node: Node):
+def test_a_batch_is_running_from_its_first_member_on(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 2))
     first, _ = harness.members(batch_id)
     lease = node.claim(first.id)
@@ -101,7 +101,7 @@ def test_members_keep_the_order_of_their_volume(harness: Harness, node: Node):
     assert harness.job(batch_id).state is State.SUCCEEDED
 
 
-def test_one_that_fails_fails_the_batch_and_the_others_go_on(harness: Harness, node: Node):
+def test_a_failed_member_fails_the_batch_and_the_others_continue(harness: Harness, node: Node):
     members = [harness.new("create_volume", volume="vol"), *creations(harness, 3)]
     batch_id = harness.accept_batch(*members, parallel=1)
     run(harness, node, batch_id)
@@ -116,7 +116,7 @@ def test_one_that_fails_fails_the_batch_and_the_others_go_on(harness: Harness, n
     assert states(harness, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
 
 
-def test_one_that_would_stop_after_a_failure_goes_on_while_there_is_none(harness: Harness, node: Node):
+def test_with_stop_a_batch_without_failures_continues(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 3), parallel=1, stop=True)
     run(harness, node, batch_id)
     assert (harness.job(batch_id).state, states(harness, batch_id)) == (State.SUCCEEDED, ["succeeded"] * 3)
@@ -160,7 +160,7 @@ def test_with_stop_those_that_have_not_begun_are_cancelled(harness: Harness, nod
     assert not harness.leftovers()
 
 
-def test_with_stop_one_that_has_begun_goes_on_after_a_pause(harness: Harness, node: Node):
+def test_with_stop_a_member_that_has_begun_continues_after_a_retry_delay(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 1), harness.new("create_volume", volume="vol"), stop=True)
     begun, failing = harness.members(batch_id)
     node.claims.requeue(node.claim(begun.id), 0, "retrying")
@@ -173,7 +173,7 @@ def test_with_stop_one_that_has_begun_goes_on_after_a_pause(harness: Harness, no
 
 
 @pytest.mark.parametrize("when", ["before its path is resolved", "while it waits for its volume"])
-def test_with_stop_one_that_waits_for_the_volume_of_its_path_has_not_begun(harness: Harness, node: Node, when: str):
+def test_with_stop_a_member_waiting_for_its_volume_has_not_begun(harness: Harness, node: Node, when: str):
     holder = node.claim(harness.accept("create_snapshot", volume="vol", name="first"))
     failing, by_path = harness.new("create_volume", volume="vol2"), harness.new("update_volume")
     harness.backend.create_volume("vol2", journal=InMemoryJournal())
@@ -194,7 +194,7 @@ def test_with_stop_one_that_waits_for_the_volume_of_its_path_has_not_begun(harne
     assert not harness.leftovers()
 
 
-def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(harness: Harness, node: Node):
+def test_a_partly_stopped_batch_is_stopped_by_the_maintenance_loop(harness: Harness, node: Node):
     batch_id = harness.accept_batch(
         harness.new("create_volume", volume="vol"), *creations(harness, 150), parallel=1, stop=True
     )
@@ -220,7 +220,7 @@ def test_a_batch_that_was_stopped_by_a_failure_can_be_cancelled_as_well(harness:
     assert states(harness, batch_id) == ["failed", "cancelling", "cancelled", "cancelled"]
 
 
-def test_one_that_is_being_cancelled_is_not_changed_by_a_further_request(harness: Harness, node: Node):
+def test_a_second_request_to_cancel_changes_nothing(harness: Harness, node: Node):
     batch_id, single = harness.accept_batch(*creations(harness, 2)), harness.accept("create_volume", volume="single")
     for running in (harness.members(batch_id)[0].id, single):
         node.claim(running)

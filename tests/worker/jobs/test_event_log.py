@@ -31,7 +31,7 @@ def states(log: EventLog, job_id: str) -> list[State]:
     return seen
 
 
-def test_its_end_is_read_without_the_rest(harness: Harness, log: EventLog):
+def test_the_tail_is_read_without_the_rest(harness: Harness, log: EventLog):
     for number in range(30):
         harness.accept("update_volume", volume=f"vol{number}")
     before = harness.client.info("stats")["total_net_output_bytes"]
@@ -103,13 +103,13 @@ def test_an_entry_shows_the_place_of_a_job_that_waits(harness: Harness, log: Eve
     assert event.position == kept.position == 3
 
 
-def test_a_cancelled_job_is_told_with_its_end(harness: Harness, log: EventLog):
+def test_the_entry_of_a_cancelled_job_has_its_end(harness: Harness, log: EventLog):
     job_id = harness.accept("update_volume", volume="vol")
     harness.jobs.cancel(job_id, "ann")
     assert states(log, job_id) == [State.QUEUED, State.CANCELLED]
 
 
-def test_who_reads_on_sees_what_came_after(harness: Harness, log: EventLog):
+def test_reading_continues_after_a_position(harness: Harness, log: EventLog):
     harness.accept("update_volume", volume="one")
     after = log.tail()
     assert log.wait(after, 10, 1) == []
@@ -120,7 +120,7 @@ def test_who_reads_on_sees_what_came_after(harness: Harness, log: EventLog):
     assert log.read(events[-1].position, 10) == []
 
 
-def test_a_log_without_entries_begins_with_the_first(harness: Harness, log: EventLog):
+def test_an_empty_log_is_read_from_the_first_entry_on(harness: Harness, log: EventLog):
     assert log.tail() == Position("0-0", 0)
     assert log.wait(log.tail(), 10, 1) == log.read(log.tail(), 10) == []
     harness.accept("update_volume", volume="one")
@@ -134,7 +134,7 @@ def test_no_more_entries_are_read_than_are_wanted(harness: Harness, log: EventLo
     assert [event.number for event in log.wait(BEGINNING, 2, 1)] == [1, 2]
 
 
-def test_what_is_not_old_stays_and_is_looked_at_every_ten_seconds(
+def test_recent_entries_stay_and_the_log_is_trimmed_every_ten_seconds(
     harness: Harness, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ):
     clock, kept_s = [100.0], list[float]()
@@ -150,7 +150,7 @@ def test_what_is_not_old_stays_and_is_looked_at_every_ten_seconds(
         assert kept_s == [60] * times
 
 
-def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(harness: Harness, log: EventLog):
+def test_old_entries_are_deleted_and_their_numbers_are_not_reused(harness: Harness, log: EventLog):
     harness.accept("update_volume", volume="one")
     last = log.tail()
     EventLogTrimming(log, keep_s=-5)()
@@ -163,7 +163,7 @@ def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(harness: 
 
 
 @pytest.mark.parametrize("text", ["", "1", "1-2", "a-b-c", "1-2-3-4", "1-2-", "١-1-1", f"{'9' * 30}-1-1"])
-def test_what_is_no_position_is_known(text: str):
+def test_an_invalid_position_is_refused(text: str):
     assert Position.parse(text) is None
 
 
@@ -178,7 +178,7 @@ def test_the_log_is_bounded_in_length(harness: Harness):
     assert 100_000 <= harness.client.xlen(f"{PREFIX}event_log") <= 100_100
 
 
-def test_a_wait_is_one_command_that_redis_answers_when_there_is_news():
+def test_a_wait_is_one_command_that_returns_with_the_next_entry():
     client = Mock()
     client.xread.return_value = []
     assert EventLog(client, PREFIX).wait(BEGINNING, 20, 2000) == []

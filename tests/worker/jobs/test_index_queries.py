@@ -66,11 +66,11 @@ def _of_each_class(*names: str) -> list[str]:
         ),
     ],
 )  # fmt: skip
-def test_a_search_asks_for_groups(job_filter: JobFilter, scope: JobScope, groups: list[list[str]]):
+def test_a_search_consists_of_groups(job_filter: JobFilter, scope: JobScope, groups: list[list[str]]):
     assert _groups(job_filter, scope) == groups
 
 
-def test_a_search_is_limited_by_what_is_given_alone():
+def test_a_search_is_limited_by_the_given_filters_only():
     assert index_query(JobFilter(), JobScope(everybody=True), seqs=(3, 9), limit=5, effort=7) == {
         "floor": 3, "below": 9, "limit": 5, "effort": 7, "groups": [[f"state:{state}" for state in State]],
         "batch": "", "volume": "", "classes": ["open", *_ENDS],

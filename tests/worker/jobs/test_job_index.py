@@ -1,4 +1,4 @@
-"""The index of jobs finds what a look at every record would find, whatever is asked for."""
+"""The index of jobs finds the same jobs as a filter of all records, for every query."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _SCOPES = [
 
 
 @pytest.mark.parametrize(("effort", "every"), [(60, 7), (10_000, 1)])
-def test_it_finds_what_fits_and_nothing_else(harness: Harness, jobs: list[Job], effort: int, every: int):
+def test_a_search_finds_exactly_the_matching_jobs(harness: Harness, jobs: list[Job], effort: int, every: int):
     found_some = 0
     for job_filter in _queries(jobs)[::every]:
         for scope in _SCOPES:
@@ -68,7 +68,7 @@ def test_it_finds_what_fits_and_nothing_else(harness: Harness, jobs: list[Job], 
     assert found_some > 200 / every
 
 
-def test_it_goes_by_pages(harness: Harness, jobs: list[Job]):
+def test_a_search_is_paginated(harness: Harness, jobs: list[Job]):
     job_filter, scope = JobFilter(states=(State.QUEUED, State.SUCCEEDED)), JobScope(everybody=True)
     job_ids: list[str] = []
     below: int | None = None
@@ -154,7 +154,7 @@ def test_others_jobs_are_not_found_by_their_ids(harness: Harness):
     assert matching == [(), (job_id,)]
 
 
-def test_a_batch_is_found_by_who_has_the_roles_of_all_its_members(harness: Harness):
+def test_a_batch_is_found_with_the_roles_of_all_its_members(harness: Harness):
     batch_id = harness.accept_batch(harness.new("create_snapshot"), harness.new("update_volume"))
     needed = harness.job(batch_id).roles
     assert needed == {Role.ADMIN, Role.UBER_ADMIN}
@@ -180,7 +180,7 @@ def test_ids_are_one_condition_among_others(harness: Harness, jobs: list[Job]):
     assert [status.job.id for status in statuses] == [member.id]
 
 
-def test_what_is_forgotten_is_found_no_more(harness: Harness, jobs: list[Job]):
+def test_purged_jobs_are_not_found(harness: Harness, jobs: list[Job]):
     ended = [job for job in jobs if job.done]
     harness.client.zadd(f"{PREFIX}expiring", dict.fromkeys([job.id for job in ended], 1))
     assert harness.scripts.purge_expired(500) == len(ended) > 10

@@ -61,7 +61,7 @@ def test_entries_that_were_deleted_by_hand_are_passed_over(harness: Harness):
     assert harness.jobs.get(second) is not None
 
 
-def test_it_is_as_large_as_there_are_jobs(harness: Harness, jobs: list[Job]):
+def test_the_size_of_the_index_follows_the_number_of_jobs(harness: Harness, jobs: list[Job]):
     for job in jobs:
         if job.state is State.QUEUED:
             harness.jobs.cancel(job.id, "ann")
@@ -72,7 +72,7 @@ def test_it_is_as_large_as_there_are_jobs(harness: Harness, jobs: list[Job]):
     assert harness.client.keys(f"{PREFIX}index*") == []
 
 
-def test_every_operation_is_in_it(harness: Harness):
+def test_every_operation_is_indexed(harness: Harness):
     for name in OPERATIONS:
         job_id = harness.accept(name)
         statuses, _ = harness.jobs.find(JobFilter(operations=(name,)), JobScope("ann"), 9)
@@ -113,7 +113,7 @@ def test_the_jobs_before_a_time_are_in_as_many_chunks_as_there_are(harness: Harn
     assert search(harness, job_filter, JobScope("ann"), 1000) == accepted[::-1]
 
 
-def test_what_is_rare_is_found_in_few_steps_beside_what_is_frequent(harness: Harness):
+def test_rare_jobs_are_found_in_few_steps(harness: Harness):
     """As many chunks are looked at as hold what is rare, and of each the bytes that do."""
     rare = harness.accept("create_volume")
     harness.node().claim(rare)
@@ -127,7 +127,7 @@ def test_what_is_rare_is_found_in_few_steps_beside_what_is_frequent(harness: Har
 
 
 @pytest.mark.parametrize("by_end", [False, True])
-def test_what_is_old_is_found_in_few_steps_behind_what_is_new(harness: Harness, *, by_end: bool):
+def test_old_jobs_are_found_in_few_steps(harness: Harness, *, by_end: bool):
     old = harness.accept("create_volume")
     harness.jobs.cancel(old, "ann")
     later_ms = harness.job(old).created_ms + 60_000

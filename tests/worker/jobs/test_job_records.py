@@ -24,7 +24,7 @@ _WHOLE = {
 }  # fmt: skip
 
 
-def test_what_is_no_whole_record_of_a_known_operation_is_none():
+def test_incomplete_records_and_unknown_operations_are_ignored():
     assert parse_record(_WHOLE) is not None
     assert parse_record(_WHOLE | {"operation": "of_the_future"}) is None
     # The members of a batch that is being accepted have no state yet.
@@ -32,7 +32,7 @@ def test_what_is_no_whole_record_of_a_known_operation_is_none():
     assert parse_job([]) is None
 
 
-def test_a_text_that_a_record_does_not_have_is_empty_or_none():
+def test_missing_fields_are_empty_or_none():
     empty = dict.fromkeys(("query", "callback", "trace_id", "traceparent", "volume", "batch", "requester_key"), "")
     missing = dict.fromkeys(
         ("token", "retry_of", "backend_job", "step", "waiting_reason", "in_doubt_reason", "unit", "message")
@@ -68,7 +68,7 @@ def test_whether_a_job_can_be_cancelled(fields: dict[str, str], is_cancellable: 
 
 def test_the_status_of_a_job_is_the_same_however_it_is_read(harness: Harness):
     job_id = harness.accept("create_policy", policy="p", rules=["10.0.0.0/8"])
-    # Ten seconds after its last heartbeat a worker is online; a result of ten kilobytes is not shown inside its job.
+    # Ten seconds after its last heartbeat a worker is online; a result of ten kilobytes is not in the document.
     harness.client.zadd(f"{PREFIX}workers:{SUBSYSTEM}.write", {"worker": (time.time() - 10) * 1000})
     _, _, accepted = harness.jobs.accept(harness.new("create_policy", policy="q", rules=[]))
     _, _, batch = harness.batches.accept(harness.new_batch([harness.new("create_volume")]))
@@ -95,7 +95,7 @@ def _end(harness: Harness, job_id: str, how: str) -> None:
     assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.DONE
 
 
-def test_a_job_that_redis_does_not_give_in_a_short_time_is_none(harness: Harness):
+def test_a_job_that_redis_does_not_return_in_time_is_none(harness: Harness):
     def away(*_: Any) -> None:
         raise redis.TimeoutError("too late")
 
@@ -107,7 +107,7 @@ def test_a_job_that_redis_does_not_give_in_a_short_time_is_none(harness: Harness
 
 
 @pytest.mark.parametrize("how", ["cancelled while it waits", "completed", "decided by an operator"])
-def test_a_record_is_kept_from_its_end_on_and_those_behind_it_are_woken(harness: Harness, how: str):
+def test_a_record_expires_after_its_end_and_jobs_behind_it_are_published(harness: Harness, how: str):
     job_id, behind = harness.accept("create_volume"), harness.accept("create_volume")
     harness.publisher.take()
     _end(harness, job_id, how)

@@ -38,7 +38,7 @@ def _document(job_status: JobStatus, **changes: Any) -> dict[str, Any]:
 # --- ids
 
 
-def test_an_id_is_recognised_in_its_one_spelling_and_under_its_secret_alone():
+def test_an_id_is_valid_in_one_spelling_and_with_its_secret_only():
     ids = JobIds(b"secret")
     before_ms = time.time_ns() // 1_000_000
     job_id = ids.new()
@@ -59,13 +59,13 @@ def test_an_id_is_recognised_in_its_one_spelling_and_under_its_secret_alone():
     ]  # fmt: skip
 
 
-def test_a_key_is_one_requesters():
+def test_an_idempotency_key_belongs_to_one_requester():
     assert idempotency_name("ann", "") == ""
     names = {idempotency_name(owner, key) for owner in ("ann", "bob") for key in ("k", "l")}
     assert len(names) == 4
 
 
-def test_what_was_chosen_first_under_a_key_stays(harness: Harness):
+def test_the_first_choice_under_a_key_is_stored(harness: Harness):
     keys = IdempotencyKeys(harness.client, harness.settings)
     assert (keys.find("ann:k"), keys.find("")) == (None, None)
     first = KnownRequest("hash", "", [1])
@@ -98,7 +98,7 @@ def test_progress_is_shown_in_percent_where_the_total_is_known(status: JobStatus
     } == shown
 
 
-def test_what_is_not_known_is_null(status: JobStatus):
+def test_unknown_fields_are_null(status: JobStatus):
     document = _document(status, requester="", subsystem="", volume="")
     assert [document[name] for name in ("requested_by", "subsystem", "batch", "result", "error", "retry_of")] == [
         None
@@ -107,7 +107,7 @@ def test_what_is_not_known_is_null(status: JobStatus):
     assert "trace_id" not in document
 
 
-def test_what_is_known_is_shown_by_its_name(status: JobStatus):
+def test_known_fields_are_in_the_document(status: JobStatus):
     named: dict[str, Any] = {
         "target": "/v4/filer/volumes/new", "request": {"volume": "new"}, "request_id": "r7",
         "attempt": 2, "cancellable": True, "retry_of": "j1", "batch": "b1", "backend_job": "4711", "trace_id": "0af7",
@@ -137,7 +137,7 @@ def test_links_are_below_the_prefix_inside_the_block_alone(status: JobStatus):
     assert _document(status)["links"]["self"] == path
 
 
-def test_how_old_a_change_in_doubt_is_counts_from_its_last_intent(status: JobStatus):
+def test_the_age_of_an_in_doubt_change_counts_from_its_last_intent(status: JobStatus):
     job = replace(status.job, started_ms=1000, marked_ms=5000)
     assert [each.journal_state(6500).age_s for each in (job, replace(job, marked_ms=None))] == [1.5, 0]
 
@@ -173,7 +173,7 @@ def test_a_failure_is_shown_as_a_problem_with_a_known_code(status: JobStatus):
 # --- when to ask again
 
 
-def test_why_a_job_waits(status: JobStatus):
+def test_waiting_reasons(status: JobStatus):
     cases = [
         (replace(status, job=replace(status.job, waiting_reason="retrying")), "retrying"),
         (replace(status, workers_online=0, behind=True), "no-worker-online"),
@@ -196,7 +196,7 @@ def test_a_running_job_is_expected_by_its_progress_or_by_the_mean_of_such_jobs(s
     running = replace(status.job, state=State.RUNNING, started_ms=status.now_ms - 10_000)
     by_mean = [replace(status, job=running, mean_run_ms=mean_ms).retry_after_s for mean_ms in (5000, 14_000, 900_000)]
     assert by_mean == [1, 4, MAX_RETRY_AFTER_S]
-    # Steps of which nobody knows how many there are, and a total of which nothing is done, say nothing.
+    # Steps without a total, and a total of which nothing is done, give no estimate.
     for current, total in ((2, None), (0, 4), (None, 4)):
         unknown = replace(running, current=current, total=total)
         assert replace(status, job=unknown, mean_run_ms=14_000).retry_after_s == 4

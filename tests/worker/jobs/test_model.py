@@ -1,4 +1,4 @@
-"""The scripts against the model; and scripts that are broken on purpose, each of which the model must find out."""
+"""The scripts against the model; and scripts that are broken on purpose, each of which the model must detect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.worker.job_state_machine import JobStateMachine
 from worker.store.script_runner import script_source
 from worker.store.scripts import JobScripts
 
-#: (script, what it says, what it would say if somebody broke it, a seed with which that is found soon)
+#: (script, its text, the text when it is broken, a seed with which that is detected soon)
 MUTANTS = {
     "an end needs no fencing token": (
         "finish",
@@ -128,12 +128,12 @@ def _quick(**more: Any) -> settings:
     return settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, **more)
 
 
-def test_the_scripts_do_as_the_model(redis_client: Redis):
+def test_the_scripts_match_the_model(redis_client: Redis):
     _run(redis_client, JobScripts(redis_client, PREFIX), _quick(max_examples=settings().max_examples * 2))
 
 
 @pytest.mark.parametrize("what", MUTANTS)
-def test_a_broken_script_is_found_out(redis_client: Redis, what: str):
+def test_the_model_detects_a_broken_script(redis_client: Redis, what: str):
     name, good, bad, soon = MUTANTS[what]
     assert script_source("claim" if name == "job_functions" else name).count(good) == 1
     scripts = JobScripts(redis_client, PREFIX)

@@ -1,4 +1,4 @@
-"""Those who wait for a job are notified, each only of what it waits for."""
+"""Requests that wait for a job are notified, each only of what it waits for."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def stack(events: JobNotifications) -> Iterator[ExitStack]:
 
 
 def watching(stack: ExitStack, events: JobNotifications, job_id: str, *, end: bool = False) -> Subscription:
-    """A watch that has heard that the subscription began, if it is the first."""
+    """A watch that was notified of the begin of the subscription, if it is the first."""
     watch = stack.enter_context(events.watch(job_id, end=end))
     assert watch is not None
     watch.wait(0)
     return watch
 
 
-def test_who_waits_for_the_end_hears_of_the_end_only(harness, node, events, stack):
+def test_a_watch_for_the_end_is_notified_of_the_end_only(harness, node, events, stack):
     job_id, later = harness.accept("update_volume", volume="vol"), harness.accept("create_policy")
     changes, ends = watching(stack, events, job_id), watching(stack, events, job_id, end=True)
     control = watching(stack, events, later, end=True)
@@ -72,7 +72,7 @@ def test_who_waits_for_the_end_hears_of_the_end_only(harness, node, events, stac
     assert changes.wait(SOON_S)
 
 
-def test_nobody_hears_of_the_jobs_of_others(harness, node, events, stack):
+def test_a_watch_is_not_notified_of_other_jobs(harness, node, events, stack):
     mine, other = harness.accept("create_policy"), harness.accept("update_volume", volume="vol")
     watch, control = watching(stack, events, mine), watching(stack, events, other)
 
@@ -81,22 +81,22 @@ def test_nobody_hears_of_the_jobs_of_others(harness, node, events, stack):
     assert not watch.wait(0)
 
 
-def test_everybody_of_a_crowd_is_told(harness, node, events, stack):
+def test_every_watch_of_a_job_is_notified(harness, node, events, stack):
     job_id = harness.accept("update_volume", volume="vol")
-    crowd = [watching(stack, events, job_id, end=True) for _ in range(40)]
+    all_watches = [watching(stack, events, job_id, end=True) for _ in range(40)]
 
     node.carry_out(job_id)
-    assert all(watch.wait(SOON_S) for watch in crowd)
+    assert all(watch.wait(SOON_S) for watch in all_watches)
 
 
-def test_when_the_subscription_was_lost_everybody_looks(harness, events, stack):
+def test_after_a_lost_subscription_every_watch_is_notified(harness, events, stack):
     watches = [watching(stack, events, "any"), watching(stack, events, "any", end=True)]
 
     harness.client.client_kill_filter(_type="pubsub")
     assert all(watch.wait(SOON_S) for watch in watches)
 
 
-def test_when_the_subscription_is_answered_no_more_everybody_looks(harness, events, stack):
+def test_after_a_silent_subscription_every_watch_is_notified(harness, events, stack):
     watch = watching(stack, events, "any", end=True)
 
     # Nothing is lost of what is sent, and nothing comes for a while: as when a host disappears.
@@ -126,7 +126,7 @@ def test_a_process_that_shuts_down_wakes_all(events, stack, end):
     assert watch.wait(SOON_S)
 
 
-def test_too_many_do_not_wait(events, stack):
+def test_the_number_of_watches_is_limited(events, stack):
     for number in range(50):
         watching(stack, events, f"job {number}")
     with events.watch("one more", end=False) as watch:
@@ -135,7 +135,7 @@ def test_too_many_do_not_wait(events, stack):
     assert watching(stack, events, "one more")
 
 
-def test_a_process_in_which_nobody_waits_listens_to_nothing(harness, events):
+def test_without_watches_the_subscription_ends(harness, events):
     for _ in range(2):
         with ExitStack() as exit_stack:
             watching(exit_stack, events, "any", end=True)
@@ -146,7 +146,7 @@ def test_a_process_in_which_nobody_waits_listens_to_nothing(harness, events):
         assert harness.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 0
 
 
-def test_nor_while_the_jobs_of_others_go_on(harness, node, events, monkeypatch):
+def test_without_watches_it_ends_also_while_other_jobs_run(harness, node, events, monkeypatch):
     monkeypatch.setattr(module, "_SILENCE_S", 60.0)
     monkeypatch.setattr(module, "_UNNEEDED_S", 0.05)
     with ExitStack() as exit_stack:
@@ -158,7 +158,7 @@ def test_nor_while_the_jobs_of_others_go_on(harness, node, events, monkeypatch):
     assert not listener.is_alive()
 
 
-def test_a_place_to_wait_for_a_reply_is_free_again_afterwards(harness):
+def test_a_waiting_slot_for_a_reply_is_released(harness):
     places = threading.BoundedSemaphore(1)
     replies = ReplyQueue(harness.client, PREFIX, places, threading.Event())
     for _ in range(2):
@@ -202,7 +202,7 @@ def test_a_reply_is_waited_for_in_steps_until_it_comes_or_the_process_shuts_down
 
 
 class _Connection:
-    """A subscription whose answers a test writes; each `None` is a time of silence."""
+    """A subscription with the answers of a test; each `None` is a timeout."""
 
     def __init__(self, *types: str | None) -> None:
         self._types = list(types)
@@ -212,7 +212,7 @@ class _Connection:
         return nullcontext(self)
 
     def subscribe(self, _name: str) -> None:
-        """Nothing is sent."""
+        """Send nothing."""
 
     def get_message(self, *, timeout: float) -> dict[str, Any] | None:
         assert timeout == module._SILENCE_S
@@ -227,7 +227,7 @@ class _Connection:
     ("answers", "pings"),
     [
         (["subscribe", None, None], 1),
-        # An answer to the ping, or a message, shows that the connection lives.
+        # An answer to the ping, or a message, shows that the connection is open.
         (["subscribe", None, "pong", None, None], 2),
         (["subscribe", None, "message", None, None], 2),
         # That the subscription began may take a while.
@@ -244,13 +244,13 @@ def test_a_connection_that_answers_no_ping_is_dead(answers: list[str | None], pi
     assert channel._subscribed.is_set()
 
 
-def test_a_subscription_that_nobody_needs_ends_with_the_next_answer():
+def test_an_unneeded_subscription_ends_with_the_next_answer():
     connection: Any = _Connection("subscribe", None, "pong")
     module._Channel(connection, "changes", 0.0)._listen_once()
     assert connection.pings == 1
 
 
-def test_those_who_wait_for_one_job_are_woken_one_after_another(monkeypatch: pytest.MonkeyPatch):
+def test_watches_of_one_job_are_woken_one_after_another(monkeypatch: pytest.MonkeyPatch):
     pauses_s = list[float]()
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0, sleep=pauses_s.append))
     channel = module._Channel(Mock(), "changes", 0.5)
@@ -266,9 +266,7 @@ def test_those_who_wait_for_one_job_are_woken_one_after_another(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("away"), RuntimeError("a bug")])
-def test_a_thread_that_cannot_listen_pauses_and_nobody_counts_as_subscribed(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-):
+def test_a_thread_that_cannot_subscribe_pauses(monkeypatch: pytest.MonkeyPatch, error: Exception):
     pauses_s, turns = list[float](), iter([False, False, True])
     channel = module._Channel(Mock(pubsub=Mock(side_effect=error)), "changes", 0.0)
     channel._subscribed.set()

@@ -16,7 +16,7 @@ def node(harness: Harness) -> Node:
 # --- order
 
 
-def test_a_name_and_a_path_of_one_volume_stand_in_one_line(harness: Harness, node: Node):
+def test_changes_by_name_and_by_path_share_one_order(harness: Harness, node: Node):
     first = harness.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
     second = harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
     third = harness.accept("update_volume", volume="other:/VOL", percentage_snapshot_reserve=3)
@@ -41,7 +41,7 @@ def test_a_path_waits_for_the_volume_that_will_be_mounted_there(harness: Harness
 
 
 @pytest.mark.parametrize("source", ["vol", "node:/vol"])
-def test_a_clone_stands_in_the_lines_of_both_volumes(harness: Harness, node: Node, source: str):
+def test_a_clone_is_ordered_with_changes_of_both_volumes(harness: Harness, node: Node, source: str):
     clone = harness.accept("clone_volume", volume="copy", from_volume=source, from_snapshot="snap")
     of_source = harness.accept("restrict_volume", volume="vol")
     after = harness.accept("update_volume", volume="copy", percentage_snapshot_reserve=9)
@@ -55,7 +55,7 @@ def test_a_clone_stands_in_the_lines_of_both_volumes(harness: Harness, node: Nod
 # --- cancel
 
 
-def test_a_job_that_is_given_back_while_it_is_cancelled_is_cancelled(harness: Harness, node: Node):
+def test_a_job_that_is_returned_while_it_is_cancelled_is_cancelled(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     lease = node.claim(job_id)
     assert harness.jobs.cancel(job_id, "ann") == "CANCELLING"
@@ -75,7 +75,7 @@ def test_a_change_that_is_cancelled_while_its_path_is_resolved_does_not_wait_for
     assert lease in node.lease_renewer.leases()
 
 
-def test_a_cancel_outlives_the_worker(harness: Harness, node: Node):
+def test_a_request_to_cancel_outlives_the_worker(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     node.claim(job_id)
     assert harness.jobs.cancel(job_id, "ann") == "CANCELLING"

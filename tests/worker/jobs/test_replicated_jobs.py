@@ -131,7 +131,7 @@ def test_an_error_after_the_job_was_recorded_does_not_say_that_it_was_not(
 
 
 @pytest.mark.parametrize("is_batch", [False, True])
-def test_a_job_that_cannot_be_taken_back_may_be_accepted(
+def test_a_job_that_cannot_be_discarded_is_reported_as_possibly_accepted(
     harness: Harness, alone: JobScripts, monkeypatch: pytest.MonkeyPatch, is_batch: bool
 ):
     jobs = _jobs(harness, alone)

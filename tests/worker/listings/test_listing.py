@@ -72,7 +72,7 @@ def test_an_unordered_listing_keeps_its_order_and_appends(names, changes):
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 5000])
-def test_every_size(count):
+def test_listings_of_every_size(count):
     listing = Listing.of("name", records(f"v{number:05}" for number in range(count)), ordered=True)
     again = check_forms(listing, records(f"v{number:05}" for number in range(count)))
     for start in (0, 1, 250, 256, 511, count):
@@ -86,7 +86,7 @@ def test_many_insertions_in_one_place_split_the_chunk():
     check_forms(listing, [{"name": f"v{number:04}", "size": number} for number in range(2000)])
 
 
-def test_what_stayed_is_shared_and_not_unpacked():
+def test_unchanged_chunks_are_shared_and_not_unpacked():
     packed = Listing.of("name", records(f"v{number:05}" for number in range(5000)), ordered=True).pack()
     base = Listing.unpack(packed)
     # Also the first record of each chunk is found.

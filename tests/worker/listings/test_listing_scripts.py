@@ -1,4 +1,4 @@
-"""What the scripts of listings keep, and for how long."""
+"""What the scripts of listings store, and for how long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _numbers(client) -> list[int]:
     return [int(entry.partition(b"-")[0]) for entry, _ in client.xrange(_DELTA)]
 
 
-def test_without_a_listing_no_change_is_kept(redis_client):
+def test_without_a_listing_no_change_is_stored(redis_client):
     harness = Harness(redis_client)
     harness.put("a")
     assert not redis_client.exists(_DELTA)
@@ -35,7 +35,7 @@ def test_without_a_listing_no_change_is_kept(redis_client):
 
 
 @pytest.mark.parametrize("later", [0, 1])
-def test_numbers_that_come_again_after_a_restore_are_other_versions(redis_client, later: int):
+def test_repeated_numbers_after_a_restore_are_other_versions(redis_client, later: int):
     harness = Harness(redis_client)
     cache = ListingCache(harness.listings, 10_000_000)
     harness.commit(harness.begin(), "a")
@@ -97,7 +97,7 @@ def test_changes_beyond_a_limit_end_the_base(redis_client):
     assert harness.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
 
 
-def test_what_was_read_before_is_asked_for_again_and_joined_by_nobody(redis_client):
+def test_an_invalidated_listing_is_read_again_and_not_joined(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), "a")
     started = harness.begin()
@@ -264,14 +264,14 @@ def test_a_state_says_who_reads_it_and_whether_its_storage_system_is_away(redis_
         assert not is_away or 14_000 < redis_client.pttl("sapi:unreachable:f") <= 15_000
 
 
-def test_a_listing_from_the_future_is_just_no_longer_fresh(redis_client):
+def test_a_listing_from_the_future_is_stale(redis_client):
     harness = Harness(redis_client, cache_fresh=30)
     started = harness.begin()
     harness.commit(replace(started, as_of_ms=started.as_of_ms + 3_600_000), "before")
     assert harness.listings.listing_state(views.VOLUMES, VOLUMES).age_s == 31
 
 
-def test_all_of_a_listing_lives_as_long_as_old_copies_are_kept(redis_client):
+def test_every_key_of_a_listing_expires_after_the_keep_time(redis_client):
     harness, day_ms = Harness(redis_client, old_listing_ttl=100), 86_400_000
     # Also of one that was never read.
     harness.take(harness.listings.step("invalidate", VOLUMES))

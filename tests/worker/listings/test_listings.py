@@ -1,4 +1,4 @@
-"""Listings under changes: whatever the order of steps, nothing is hidden, brought back or shown too late."""
+"""Listings under changes: whatever the order of steps, no change is hidden, undone or served too late."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.maintenance.compaction import COMPACT_AFTER_CHANGES, Compaction
 _WORLDS = 40
 _STEPS = 150
 
-#: What the scripts would forget, and the test must notice.
+#: Faults of the scripts that the test must detect.
 _SCRIPT_MUTANTS = {
     "changes are not counted": (
         "local seq = next_number(e.cache_key, 'seq')\n  extend_ttl",
@@ -47,12 +47,12 @@ def run(client, edit=str, worlds=_WORLDS):
     return hits
 
 
-def test_no_read_disagrees_with_the_model(redis_client):
+def test_every_read_matches_the_model(redis_client):
     assert run(redis_client) > _WORLDS * 10
 
 
 @pytest.mark.parametrize("name", sorted(_SCRIPT_MUTANTS))
-def test_the_model_notices_a_script_that_forgets(redis_client, name):
+def test_the_model_detects_script_mutants(redis_client, name):
     old, new = _SCRIPT_MUTANTS[name]
     replaced = []
 
@@ -66,7 +66,7 @@ def test_the_model_notices_a_script_that_forgets(redis_client, name):
 
 
 @pytest.mark.parametrize("name", ["overlay", "invalid", "base", "place"])
-def test_the_model_notices_a_reader_that_forgets(redis_client, monkeypatch, name):
+def test_the_model_detects_reader_mutants(redis_client, monkeypatch, name):
     if name == "overlay":
         monkeypatch.setattr(Listings, "changes", lambda *_: [])
     elif name == "invalid":
@@ -82,7 +82,7 @@ def test_the_model_notices_a_reader_that_forgets(redis_client, monkeypatch, name
         run(redis_client)
 
 
-# --- one thing at a time
+# --- single steps
 
 VOLUMES = views.VOLUMES.cache_key("f", {})
 
@@ -122,7 +122,7 @@ class Harness:
         return None if listing is None else [record["name"] for record in listing.records]
 
 
-def test_a_listing_takes_in_what_happened_while_it_was_under_way(redis_client):
+def test_a_listing_includes_changes_made_while_it_was_read(redis_client):
     harness = Harness(redis_client)
     started = harness.begin()
     harness.put("new")
@@ -131,7 +131,7 @@ def test_a_listing_takes_in_what_happened_while_it_was_under_way(redis_client):
     assert harness.job_status() == ["new", "old"]
 
 
-def test_a_steady_stream_of_changes_leaves_every_read_a_hit(redis_client):
+def test_every_read_is_a_hit_during_a_stream_of_changes(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), "v")
     for listing in range(5):
@@ -150,7 +150,7 @@ def test_an_equal_refresh_keeps_the_base_and_one_copy_of_it(redis_client):
     assert redis_client.ttl(key) > 100
 
 
-def test_a_base_is_dropped_that_nobody_may_be_shown(redis_client):
+def test_a_base_too_old_to_be_served_is_dropped(redis_client):
     harness = Harness(redis_client, cache_fresh=1, cache_keep=1)
     harness.commit(harness.begin(), "a")
     harness.put("b")
@@ -160,7 +160,7 @@ def test_a_base_is_dropped_that_nobody_may_be_shown(redis_client):
     assert harness.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
 
 
-def test_a_short_life_does_not_outrun_a_long_listing(redis_client):
+def test_a_short_keep_time_does_not_drop_changes_during_a_long_listing(redis_client):
     harness = Harness(redis_client, cache_fresh=1, cache_keep=1)
     started = harness.begin()
     harness.put("new")
@@ -169,7 +169,7 @@ def test_a_short_life_does_not_outrun_a_long_listing(redis_client):
     assert harness.job_status() == ["new", "old"]
 
 
-def test_folding_keeps_the_contents_and_their_age(redis_client):
+def test_compaction_keeps_contents_and_age(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), "a")
     for name in "bcd":
@@ -185,7 +185,7 @@ def test_folding_keeps_the_contents_and_their_age(redis_client):
     assert after.listing_version.base_seq == after.listing_version.seq
 
 
-def test_only_a_usable_listing_with_so_many_changes_is_folded_of_volumes_and_of_policies(redis_client):
+def test_only_listings_with_many_changes_are_compacted(redis_client):
     assert COMPACT_AFTER_CHANGES == 2000
     harness = Harness(redis_client)
     policies = views.POLICIES.cache_key("f", {})
@@ -200,13 +200,13 @@ def test_only_a_usable_listing_with_so_many_changes_is_folded_of_volumes_and_of_
             assert version
             assert (version.seq == version.base_seq) is is_folded
         harness.take(harness.listings.step("invalidate", cache_key))
-        # Nobody fetches what is invalid, once a second.
+        # Invalid listings are not fetched once a second.
         unread: Any = SimpleNamespace(listing_state=harness.listings.listing_state)
         Compaction(unread, harness.simulation.scripts, ["f"], 1)()
         assert harness.listings.listing_state(resource_type, cache_key).invalid
 
 
-def test_a_fold_gives_way_to_a_listing(redis_client):
+def test_a_compaction_is_discarded_when_a_listing_was_committed(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), "a")
     harness.put("b")
@@ -222,7 +222,7 @@ def test_a_fold_gives_way_to_a_listing(redis_client):
     assert harness.job_status() == ["outside"]
 
 
-def test_of_two_folds_of_a_listing_the_second_gives_way(redis_client):
+def test_of_two_compactions_the_second_is_discarded(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), "a")
     folds = []
@@ -240,7 +240,7 @@ def test_of_two_folds_of_a_listing_the_second_gives_way(redis_client):
     assert harness.job_status() == ["a", "b", "c"]
 
 
-def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
+def test_an_alias_is_valid_until_a_volume_changes(redis_client):
     listings = Harness(redis_client).listings
     harness = Harness(redis_client)
     listings.cache_alias("f", "/A/b", "v", listings.volumes_state("f"), 60)
@@ -255,7 +255,7 @@ def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
     assert listings.alias("f", "/a/b") == ""
 
 
-def test_a_read_that_failed_brings_back_nothing_that_a_path_meant(redis_client):
+def test_a_failed_read_restores_no_alias(redis_client):
     harness = Harness(redis_client)
     harness.listings.cache_alias("f", "/a/b", "v", harness.listings.volumes_state("f"), 60)
     harness.drop("v")
@@ -266,7 +266,7 @@ def test_a_read_that_failed_brings_back_nothing_that_a_path_meant(redis_client):
     assert harness.listings.alias("f", "/a/b") == ""
 
 
-def test_a_read_that_failed_leaves_another_one_its_changes(redis_client):
+def test_a_failed_read_keeps_the_changes_of_another(redis_client):
     harness = Harness(redis_client)
     _, other = harness.begin(), harness.begin()
 
@@ -277,7 +277,7 @@ def test_a_read_that_failed_leaves_another_one_its_changes(redis_client):
     assert harness.job_status() == ["a", "new"]
 
 
-def test_hot_listings_hold_no_more_than_they_may(redis_client):
+def test_the_process_cache_is_limited_in_size(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), *(f"v{number}" for number in range(1000)))
     cache = ListingCache(harness.listings, 1)

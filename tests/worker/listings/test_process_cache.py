@@ -1,4 +1,4 @@
-"""The copies of listings in a process: which is asked for again, which is carried forward, and which makes room."""
+"""The copies of listings in a process: which is loaded again, which is updated by changes, and which is evicted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKED = Listing.of("name", [*_RECORDS], ordered=True).pack()
 
 
 class Store:
-    """Listings of one size, and what was asked of them."""
+    """Listings of one size, and the requests for them."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, int, int]] = []
@@ -36,7 +36,7 @@ class Store:
         return [Change("new", text) for text in texts]
 
     def take(self) -> list[tuple[str, int, int]]:
-        """What was asked since the last call."""
+        """The requests since the last call."""
         requests, self.requests = self.requests, []
         return requests
 
@@ -51,7 +51,7 @@ def store() -> Store:
 
 
 def _cache(store: Any, most: float) -> ListingCache:
-    """One that has room for so many listings."""
+    """A cache for so many listings."""
     return ListingCache(store, int(Listing.unpack(_PACKED).memory_bytes * most))
 
 
@@ -73,11 +73,11 @@ def test_a_version_is_read_once_and_carried_forward_by_its_changes(store: Store)
     assert cache.get(_version("a", 99, base="gone")) is None
 
 
-def test_who_waited_for_another_thread_takes_what_that_has_read(store: Store):
+def test_a_thread_that_waited_uses_the_version_of_the_other(store: Store):
     cache = _cache(store, 9)
     version, listing = _version("a"), Listing.unpack(_PACKED)
 
-    class Waited:
+    class FakeEvent:
         """A lock that is free once the other thread has read the listing."""
 
         def __enter__(self) -> None:
@@ -86,7 +86,7 @@ def test_who_waited_for_another_thread_takes_what_that_has_read(store: Store):
         def __exit__(self, *_: object) -> None:
             pass
 
-    locks: Any = [Waited()] * len(cache._loading)
+    locks: Any = [FakeEvent()] * len(cache._loading)
     cache._loading = locks
     assert cache.get(version) is listing
     assert store.take() == []
@@ -106,7 +106,7 @@ def test_an_older_version_does_not_replace_the_present_one(store: Store):
     assert store.take() == []
 
 
-def test_the_listing_that_was_used_longest_ago_makes_room(store: Store):
+def test_the_least_recently_used_listing_is_evicted(store: Store):
     cache = _cache(store, 2.5)
     for cache_key in "abac":
         assert cache.get(_version(cache_key)) is not None
@@ -127,7 +127,7 @@ def test_a_listing_that_a_change_has_brought_forward_was_used(store: Store):
     assert store.take() == []
 
 
-def test_superseded_listings_make_room_first_the_one_that_was_used_longest_ago(store: Store):
+def test_superseded_listings_are_evicted_first(store: Store):
     cache = _cache(store, 3.5)
     assert cache.get(_version("a", seq=9)) is not None
     for seq in (1, 2, 1, 3):
@@ -140,7 +140,7 @@ def test_superseded_listings_make_room_first_the_one_that_was_used_longest_ago(s
     assert store.take() == [("a", 1, 2)]
 
 
-def test_one_listing_is_kept_however_large_it_is(store: Store):
+def test_one_listing_is_cached_whatever_its_size(store: Store):
     cache = _cache(store, 0.5)
     for cache_key in "aab":
         assert cache.get(_version(cache_key)) is not None
@@ -148,13 +148,13 @@ def test_one_listing_is_kept_however_large_it_is(store: Store):
     for cache_key in "ba":
         assert cache.get(_version(cache_key)) is not None
     assert store.take() == [("a", 1, 1)]
-    # A superseded one that has no room is read, and not kept.
+    # A superseded one that does not fit is read, and not cached.
     for _ in range(2):
         assert cache.get(_version("c"), superseded=True) is not None
     assert store.take() == [("c", 1, 1)] * 2
 
 
-def test_what_a_listing_takes_counts_its_forms():
+def test_the_size_of_a_listing_includes_its_serialized_forms():
     listing = Listing.unpack(_PACKED)
     packed = listing.memory_bytes
     body, zipped = len(listing.body), len(listing.gzip)

@@ -14,7 +14,7 @@ _WRITE = f"{SUBSYSTEM}.write"
 
 
 class Beats:
-    """A heartbeat that says what a test says, and counts."""
+    """A heartbeat with the result that a test sets, and a count."""
 
     def __init__(self) -> None:
         self.is_well, self.counts = True, Counter[str]()

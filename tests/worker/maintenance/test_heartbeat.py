@@ -20,7 +20,7 @@ WORKERS = f"{PREFIX}workers:filer.write"
 
 
 class Worker:
-    """A heartbeat whose consumer and clock are set by hand."""
+    """A heartbeat whose consumer and clock are controlled by the test."""
 
     def __init__(self, url: str) -> None:
         self.silent_s = 0.0
@@ -44,7 +44,7 @@ def test_a_worker_that_takes_messages_is_online(worker: Worker, redis_client: Re
     assert redis_client.zrange(WORKERS, 0, -1) == [b"node"]
 
 
-def test_one_that_is_gone_since_before_the_clock_was_set_back_counts_no_more(worker: Worker, redis_client: Redis):
+def test_a_worker_lost_before_the_clock_was_set_back_is_offline(worker: Worker, redis_client: Redis):
     redis_client.zadd(WORKERS, {"gone": (time.time() + 3600) * 1000})
     redis_client.hset(f"{PREFIX}slots:filer.write", "gone", 8)
     worker.heartbeat.beat()
@@ -52,19 +52,19 @@ def test_one_that_is_gone_since_before_the_clock_was_set_back_counts_no_more(wor
     assert redis_client.get(f"{PREFIX}capacity:filer.write") == b"8"
 
 
-def test_how_long_one_may_take_none() -> None:
+def test_the_time_without_messages_is_limited() -> None:
     """A worker that is lost is noticed within a minute, and a busy one is no lost one."""
     assert (ONLINE_S, RESTART_AFTER_S) == (10, 30)
 
 
-def test_one_that_takes_none_is_not(worker: Worker, redis_client: Redis):
+def test_a_worker_that_takes_no_messages_is_offline(worker: Worker, redis_client: Redis):
     worker.silent_s = ONLINE_S
     assert not worker.heartbeat.beat()
     assert not redis_client.exists(WORKERS)
     assert not worker.ended.is_set()
 
 
-def test_one_that_does_not_recover_ends(worker: Worker):
+def test_a_worker_that_does_not_recover_ends(worker: Worker):
     worker.heartbeat.beat()
     worker.silent_s = RESTART_AFTER_S + 1
     worker.heartbeat.beat()
@@ -78,7 +78,7 @@ def test_one_that_does_not_recover_ends(worker: Worker):
     assert worker.ended.is_set()
 
 
-def test_one_that_is_silent_because_of_redis_does_not_end(worker: Worker, redis_client: Redis):
+def test_a_worker_that_is_silent_because_of_redis_does_not_end(worker: Worker, redis_client: Redis):
     worker.silent_s = RESTART_AFTER_S + 1
     redis_client.config_set("min-replicas-to-write", 1)
     try:
@@ -91,7 +91,7 @@ def test_one_that_is_silent_because_of_redis_does_not_end(worker: Worker, redis_
     assert not worker.ended.is_set()
 
 
-def test_one_that_is_silent_because_the_memory_of_redis_is_full_does_not_end(worker: Worker, redis_client: Redis):
+def test_a_worker_does_not_end_while_the_memory_of_redis_is_full(worker: Worker, redis_client: Redis):
     worker.silent_s = RESTART_AFTER_S + 1
     redis_client.config_set("maxmemory", 1)
     try:
@@ -105,7 +105,7 @@ def test_one_that_is_silent_because_the_memory_of_redis_is_full_does_not_end(wor
 
 
 @pytest.mark.parametrize("break_", ["it takes messages again", "Redis is away", "the memory of Redis is full"])
-def test_the_time_until_it_ends_begins_anew_after_a_break(worker: Worker, redis_client: Redis, break_: str):
+def test_the_time_until_a_worker_ends_restarts_after_a_message(worker: Worker, redis_client: Redis, break_: str):
     worker.silent_s = RESTART_AFTER_S + 1
     worker.heartbeat.beat()
     setting = {"Redis is away": "min-replicas-to-write", "the memory of Redis is full": "maxmemory"}.get(break_)

@@ -18,7 +18,7 @@ from worker.maintenance import loop
 _WRITE = f"{SUBSYSTEM}.write"
 
 
-def test_what_is_done_seldom_and_in_every_turn(harness: Harness):
+def test_intervals_of_maintenance_tasks(harness: Harness):
     turns = Turns(harness)
     purged: list[int] = []
     for turn in range(11):
@@ -31,7 +31,7 @@ def test_what_is_done_seldom_and_in_every_turn(harness: Harness):
     assert len(turns.task_turns) == 11
 
 
-def test_a_worker_whose_consumer_is_silent_says_so(harness: Harness):
+def test_a_silent_consumer_is_reported(harness: Harness):
     turns = Turns(harness)
     turns.beats.is_well = False
     turns.loop._turn(0)
@@ -62,7 +62,7 @@ def test_a_worker_shuts_down_also_while_redis_is_away(harness: Harness, monkeypa
     assert turns.health == []
 
 
-def test_a_job_that_a_sweep_ends_is_kept_as_long_as_others(harness: Harness):
+def test_a_job_ended_by_a_sweep_expires_like_others(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.node().claim(job_id)
     harness.jobs.cancel(job_id, "ann")
@@ -110,7 +110,7 @@ def test_jobs_are_run_without_messages_while_none_can_be_published(
     assert turns.run == [_WRITE] * tried
 
 
-def test_a_free_slot_finds_what_is_runnable_behind_what_is_not(harness: Harness):
+def test_a_free_slot_skips_jobs_that_are_not_runnable(harness: Harness):
     turns = Turns(harness)
     running, *_ = (harness.accept("create_snapshot", volume="vol", name=f"s{n}") for n in range(4))
     harness.node().claim(running)
@@ -165,7 +165,7 @@ def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(harness: Har
 @pytest.mark.parametrize(
     ("error", "health"), [(redis.ConnectionError("away"), [REDIS_UNAVAILABLE]), (ValueError("a mistake"), [])]
 )
-def test_the_loop_outlives_every_error(
+def test_the_loop_continues_after_every_error(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception, health: list[str]
 ):
     turns = Turns(harness)
@@ -195,7 +195,7 @@ def test_a_loop_that_has_been_stopped_deletes_no_more_records(harness: Harness, 
     shutdown.assert_called_once_with(wait=False)
 
 
-def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_in_one_step_does_not_prevent_the_others(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     turns = Turns(harness)
     job_id = harness.accept("create_volume")
     harness.publisher.take()
@@ -207,11 +207,11 @@ def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(harness: Ha
             raise error
         recovered.append(subsystem)
 
-    def mistaken() -> None:
+    def failing() -> None:
         raise ValueError("a mistake")
 
     monkeypatch.setattr(turns.loop, "_subsystems", ["odd", SUBSYSTEM])
-    monkeypatch.setattr(turns.loop, "_tasks", [mistaken, *turns.loop._tasks])
+    monkeypatch.setattr(turns.loop, "_tasks", [failing, *turns.loop._tasks])
     monkeypatch.setattr(turns.loop, "recover", lambda subsystem: recover(subsystem, redis.ConnectionError("away")))
     with pytest.raises(redis.ConnectionError):
         turns.loop._turn(0)

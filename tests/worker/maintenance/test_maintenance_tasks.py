@@ -46,11 +46,11 @@ def test_listings_are_refreshed_by_whichever_worker_looks_first(harness: Harness
     client.expire(f"{PREFIX}refresh:other", 9)
     Refresh(client, jobs, settings, names)()
     assert client.ttl(f"{PREFIX}refresh:other") <= 9
-    # It waits for none of the jobs that are under way, and is nobody's.
+    # It waits for no running job, and has no requester.
     client.delete(*client.keys(f"{PREFIX}refresh:*"))
     Refresh(client, jobs, settings, names)()
     records = [client.hgetall(key) for key in client.scan_iter(f"{PREFIX}job:*")]
-    # Nor does anybody wait for its reply.
+    # Nor does any request wait for its reply.
     assert [(each[b"requester"], each[b"waiters"], each[b"wants_reply"]) for each in records] == [(b"", b"0", b"")] * 2
 
 
@@ -68,7 +68,7 @@ class Memory:
         return {"used_memory": self.used, "maxmemory": self.limit}
 
 
-def test_memory_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch):
+def test_memory_is_read_once_a_second(monkeypatch: pytest.MonkeyPatch):
     clock = [1000.0]
     monkeypatch.setattr("worker.store.redis_memory.time.monotonic", lambda: clock[0])
     client: Any = Memory()
@@ -112,7 +112,7 @@ def test_the_health_of_a_storage_system_is_published(harness: Harness):
         assert 100 < harness.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
 
 
-def test_what_has_not_ended_in_time_after_a_drain_is_left(monkeypatch: pytest.MonkeyPatch):
+def test_jobs_that_do_not_end_in_time_after_a_drain_are_left(monkeypatch: pytest.MonkeyPatch):
     made: list[threading.Timer] = []
 
     def start(timer: threading.Timer) -> None:
@@ -201,7 +201,7 @@ def test_leases_of_requests_are_renewed_every_second_and_looked_at_more_often(
     assert pauses_s == [1, 1, 0.05, 0.05]
 
 
-def test_what_could_not_be_forgotten_is_when_redis_is_back(
+def test_keys_that_could_not_be_deleted_are_deleted_when_redis_is_back(
     harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
 ):
     forgotten: list[tuple[str, str]] = []
@@ -227,7 +227,7 @@ def test_what_could_not_be_forgotten_is_when_redis_is_back(
     assert forgotten == [("digest", "job"), ("other", "job2")]
 
 
-def test_a_thread_forgets_what_could_not_be_forgotten_at_once(
+def test_a_thread_deletes_keys_that_could_not_be_deleted_at_once(
     harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
 ):
     calls, done = list[str](), threading.Event()

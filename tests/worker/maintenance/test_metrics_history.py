@@ -37,9 +37,7 @@ def test_a_time_counts_in_the_first_bucket_that_holds_it(redis_client: Redis):
     }  # fmt: skip
 
 
-def test_what_is_counted_during_a_flush_that_fails_is_kept_as_well(
-    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
-):
+def test_counts_made_during_a_failed_flush_are_not_lost(redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
     counters = CounterBuffer(redis_client, "sapi:")
     counters.count("a")
 
@@ -70,7 +68,7 @@ def test_one_entry_is_written_for_each_interval(redis_client: Redis):
     assert abs(entries[0]["at"] - redis_client.time()[0]) <= 2
 
 
-def test_a_day_is_kept(redis_client: Redis):
+def test_intervals_of_a_day_are_stored(redis_client: Redis):
     assert MAX_ENTRIES == 24 * 4 + 1
     redis_client.rpush("sapi:metrics_history", *["{}"] * (MAX_ENTRIES + 20))
     MetricsHistory(redis_client, "sapi:")()
@@ -91,7 +89,7 @@ def test_the_state_of_a_circuit_breaker_is_reported_at_once_and_renewed_before_i
     assert redis_client.get(key) == b"open"
 
 
-def test_a_state_that_could_not_be_reported_is_with_the_next_turn(redis_client: Redis):
+def test_a_state_that_could_not_be_reported_is_reported_in_the_next_turn(redis_client: Redis):
     away = connect(load(Settings, redis_url="redis://127.0.0.1:1/0"))
     report = BreakerReport(away, "sapi:", "node", {"filer": SimpleNamespace(breaker_state="open")})
     with pytest.raises(REDIS_UNAVAILABLE):

@@ -61,7 +61,7 @@ def test_connections_to_the_broker_are_encrypted_and_kept_alive(
     assert conf.broker_transport_options["socket_keepalive"] is True
 
 
-def test_it_is_nobodys_default_application(application: Celery):
+def test_it_is_not_the_default_application(application: Celery):
     assert celery_package.current_app != application
 
 
@@ -78,7 +78,7 @@ def test_a_worker_never_gives_up_on_a_broker():
     assert worker.broker_transport_options["health_check_interval"] == 5
 
 
-def test_half_open_connections_to_rabbitmq_are_detected_within_half_a_minute():
+def test_half_open_connections_to_rabbitmq_are_detected_within_30_seconds():
     options = create_celery(load(Settings, broker_url="amqp://u:p@host/v")).conf.broker_transport_options
     assert options["socket_settings"] == {
         socket.TCP_KEEPIDLE: 12, socket.TCP_KEEPINTVL: 4, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 10_000,
@@ -125,7 +125,7 @@ def test_a_step_ends_the_timer_that_it_has_started(step_class: Any):
     timer.cancel.assert_called_once_with()
 
 
-def test_the_events_that_wait_are_sent_once_more_when_a_worker_ends():
+def test_buffered_events_are_sent_when_a_worker_ends():
     consumer = Mock()
     step = EventFlushStep(consumer)
     step.start(consumer)
@@ -142,7 +142,7 @@ def test_no_record_of_unacknowledged_messages_is_kept(channel: Any):
     assert channel.ack_emulation is False
 
 
-def test_flower_hears_of_a_message_as_of_those_of_celery(monkeypatch: pytest.MonkeyPatch):
+def test_message_events_for_flower_are_those_of_celery(monkeypatch: pytest.MonkeyPatch):
     sent = Mock()
     task_events.emit_received(SimpleNamespace(flower_events=sent), "job-1", "storage.x")
     fields = {"name": "storage.x", "args": "('job-1',)", "kwargs": "{}", "root_id": "job-1", "retries": 0}

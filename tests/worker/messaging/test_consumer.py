@@ -1,4 +1,4 @@
-"""Whether a worker's consumer still consumes, and how it goes on after its connection broke."""
+"""Whether a worker's consumer still consumes, and how it continues after a lost connection."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_consumer_works_while_the_broker_answers_it(clock: SimpleNamespace, si
     assert activity.silent_s() == (0 if is_seen else 100)
 
 
-class _Answers:
+class _FakeConnection:
     """What kombu's channel does with a request for messages."""
 
     def __init__(self, answer: Callable[[], bool]) -> None:
@@ -63,7 +63,7 @@ class _Answers:
         return self._answer()
 
 
-class _Channel(transport._Consuming, _Answers):
+class _Channel(transport._Consuming, _FakeConnection):
     """The worker's channel on such a one."""
 
 
@@ -84,7 +84,7 @@ def _raising(error: Exception) -> Callable[[], bool]:
         (_raising(ConnectionError("gone")), ConnectionError, False),
     ],
 )
-def test_a_broker_answers_also_with_nothing_and_with_rubbish(
+def test_empty_and_malformed_answers_count_as_answers(
     clock: SimpleNamespace, answer: Callable[[], bool], expected: Any, is_answered: bool
 ):
     channel: Any = _Channel(answer)
@@ -101,7 +101,7 @@ def test_a_broker_answers_also_with_nothing_and_with_rubbish(
     assert channel.silent_s() == 0
 
 
-def test_nothing_of_what_a_queue_holds_is_logged(clock: SimpleNamespace):
+def test_contents_of_messages_are_not_logged(clock: SimpleNamespace):
     unreadable = UnicodeDecodeError("utf-8", b"s3cret \xff", 7, 8, "invalid start byte")
     for error in (unreadable, ValueError("no JSON: s3cret")):
         channel: Any = _Channel(_raising(error))
@@ -148,7 +148,7 @@ def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(
     assert clock.pauses_s == [2.0]
 
 
-def test_what_was_opened_is_closed_whether_or_not_there_was_a_connection(clock: SimpleNamespace):
+def test_everything_opened_is_closed_with_or_without_a_connection(clock: SimpleNamespace):
     closed = list[str]()
     consumer = Consumer.__new__(Consumer)
     connection = MagicMock()

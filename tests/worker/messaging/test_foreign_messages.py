@@ -1,4 +1,4 @@
-"""What somebody with access to Redis puts into a queue runs nothing and ends no worker."""
+"""Messages that are put into a queue directly in Redis run nothing and end no worker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def message(body: bytes, kind: str = "application/json", task: object = "storage
     )
 
 
-def garbage(path: Path) -> list[str]:
+def malformed(path: Path) -> list[str]:
     return [
         "no JSON {",
         "null",
@@ -75,7 +75,7 @@ def garbage(path: Path) -> list[str]:
     ]
 
 
-def test_a_ring_is_known_as_one(redis_client, redis_url):
+def test_a_task_message_is_recognised(redis_client, redis_url):
     sender = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"))
     sender.send_task("storage.try_it", args=["id"], task_id="id", queue=QUEUE, ignore_result=True)
 
@@ -89,7 +89,7 @@ def test_a_ring_is_known_as_one(redis_client, redis_url):
         {"eta": "never"}, {"expires": "now"}, {"retries": "x"}, {"kind": "application/x-yaml"},
     ],
 )  # fmt: skip
-def test_one_wrong_header_is_enough(header: dict[str, Any]):
+def test_a_message_with_one_wrong_header_is_refused(header: dict[str, Any]):
     body = b'[["id"], {}, {}]'
     assert is_task_message(json.loads(message(body)))
     assert not is_task_message(json.loads(message(body, **header)))
@@ -98,7 +98,7 @@ def test_one_wrong_header_is_enough(header: dict[str, Any]):
 @pytest.mark.parametrize(
     "body", [b"[[7], {}, {}]", b"[[], {}, {}]", b'[["id"], {"x": 1}, {}]', b'[["id"], {}, {"chain": [1]}]']
 )
-def test_a_message_holds_one_id_and_nothing_else(body: bytes):
+def test_the_body_of_a_message_is_one_id(body: bytes):
     assert not is_task_message(json.loads(message(body)))
 
 
@@ -113,7 +113,7 @@ def test_a_message_that_kombu_cannot_read_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_worker_goes_on(redis_client, redis_url, tmp_path):
+def test_a_worker_continues_after_foreign_messages(redis_client, redis_url, tmp_path):
     celery = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"), consumed=[QUEUE])
     done, seen = threading.Event(), []
 
@@ -123,7 +123,7 @@ def test_a_worker_goes_on(redis_client, redis_url, tmp_path):
         done.set()
 
     path = tmp_path / "proof"
-    for text in garbage(path):
+    for text in malformed(path):
         redis_client.lpush(KEY, text)
     redis_client.lpush(KEY, message(b'[["good"], {}, {}]'))
     # It sets the level of the root logger, for the tests that follow in this process, too.

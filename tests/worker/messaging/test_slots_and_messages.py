@@ -1,4 +1,4 @@
-"""Slots of a queue, and the messages that wake those who have nothing to do."""
+"""Slots of a queue, and the messages for idle ones."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def node(harness: Harness) -> Node:
     return harness.node()
 
 
-def test_a_queue_has_so_many_slots_and_no_more(harness: Harness):
+def test_the_number_of_slots_of_a_queue_is_limited(harness: Harness):
     slots, queue = Slots(harness.settings), f"{SUBSYSTEM}.write"
     taken = [slots.take(queue, QueueClass.WRITE) for _ in range(200)]
     assert sum(taken) == harness.settings.write_slots
-    # Others were turned away: slots that become free look for their jobs before they are given back.
+    # Other messages were dropped: slots that become free claim their jobs before they are released.
     assert [slots.free(queue) for _ in range(harness.settings.write_slots)] == [False] * harness.settings.write_slots
     assert slots.free_slots(queue) == 0
     assert slots.free(queue)
@@ -51,7 +51,7 @@ def test_no_message_is_sent_for_a_job_that_finds_every_slot_busy(harness: Harnes
     accepted = [harness.accept("create_volume", volume=f"v{n}") for n in range(5)]
     assert sorted(_queue_of_messages(harness)) == sorted(accepted[:2])
     assert [job_id for job_id in accepted if harness.field(job_id, "dispatched_at")] == accepted[:2]
-    # A slot that takes its message has room for nothing else.
+    # A slot that takes its message can take no other.
     harness.client.delete(f"{PREFIX}celery:{SUBSYSTEM}.write")
     node = harness.node()
     leases = [node.claim(job_id) for job_id in accepted[:2]]
@@ -135,7 +135,7 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(harness
     assert (int(harness.field(second, "lease")) > redis_now_ms(harness.client)) is (meanwhile == "nothing")
 
 
-def test_free_slots_find_what_waits_far_down_the_lane(harness: Harness, node: Node):
+def test_free_slots_find_runnable_jobs_far_behind_in_the_queue(harness: Harness, node: Node):
     for _ in range(150):
         harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=1)
     other = harness.accept("create_volume", volume="other")
@@ -146,7 +146,7 @@ def test_free_slots_find_what_waits_far_down_the_lane(harness: Harness, node: No
     assert harness.publisher.take() == []
 
 
-def test_a_broker_that_is_away_delays_nobody(harness: Harness):
+def test_an_unavailable_broker_delays_no_request(harness: Harness):
     settings = load(type(harness.settings), SAPI_DEBUG=True, broker_url="amqp://127.0.0.1:1//")
     publisher = TaskPublisher(create_celery(settings), limit=10)
     submitting = threading.Thread(

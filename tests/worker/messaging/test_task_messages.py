@@ -44,7 +44,7 @@ def new(operation: Operation, *, key: str = "", session: str = "") -> NewJob:
     )  # fmt: skip
 
 
-def test_it_is_what_celery_sends(redis_client, settings):
+def test_messages_are_those_that_celery_sends(redis_client, settings):
     celery = create_celery(settings)
     publisher = create_publisher(settings)
     for number in range(3):
@@ -54,14 +54,14 @@ def test_it_is_what_celery_sends(redis_client, settings):
         sent, written = json.loads(redis_client.rpop(KEY)), json.loads(publisher.message_for(message))
         assert written["properties"].pop("delivery_tag") == message.job_id
         assert sent["properties"].pop("delivery_tag")
-        # Where they are answered to is the process and thread that made them; nobody answers.
+        # Their reply address is the process and thread that made them; no reply is sent.
         assert sent["properties"].pop("reply_to")
         assert written["properties"].pop("reply_to")
         assert written == sent
         assert is_task_message(written)
 
 
-def test_an_accepted_job_is_rung_for_once(redis_client, jobs):
+def test_an_accepted_job_is_published_once(redis_client, jobs):
     first = jobs.accept(new(CREATE_VOLUME, key="k", session="this"))
     again = jobs.accept(new(CREATE_VOLUME, key="k", session="this"))
     other = jobs.accept(new(CREATE_VOLUME, key="k", session="that"))
@@ -77,7 +77,7 @@ def test_an_accepted_job_is_rung_for_once(redis_client, jobs):
     assert json.loads(message_for)["headers"]["id"] == first[1]
 
 
-def test_a_read_that_is_joined_is_rung_for_once(redis_client, jobs):
+def test_a_joined_read_is_published_once(redis_client, jobs):
     outcomes = [jobs.accept(new(LIST_VOLUMES))[0] for _ in range(3)]
 
     assert outcomes == [SubmitOutcome.NEW, SubmitOutcome.COALESCED, SubmitOutcome.COALESCED]
@@ -86,13 +86,13 @@ def test_a_read_that_is_joined_is_rung_for_once(redis_client, jobs):
 
 
 @pytest.mark.parametrize("more", [{"broker_url": "amqp://127.0.0.1:1//"}, {"wait_replicas": 1}])
-def test_it_is_sent_afterwards_where_it_cannot_be_written_with_the_job(redis_url, more):
+def test_a_message_is_sent_after_the_job_where_it_cannot_be_written_with_it(redis_url, more):
     publisher = create_publisher(load(Settings, redis_url=redis_url, **more))
 
     assert publisher.message_for(TaskMessage("id", QUEUE, "create_volume")) == ""
 
 
-def test_what_cannot_be_published_is_tried_twice_and_delays_no_other(settings: Settings, monkeypatch: Any):
+def test_a_message_that_cannot_be_published_is_tried_twice_and_delays_no_other(settings: Settings, monkeypatch: Any):
     attempts, is_published = list[str](), threading.Event()
 
     def publish(_celery: Any, _producer: Any, message: TaskMessage) -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_published_is_tried_twice_and_delays_no_other(settings: S
     assert not publisher._thread.is_alive()
 
 
-def test_nobody_waits_for_a_publisher_that_has_too_much_to_do(settings: Settings, monkeypatch: Any):
+def test_no_request_waits_for_a_busy_publisher(settings: Settings, monkeypatch: Any):
     go_on, published = threading.Event(), list[str]()
 
     def publish(_celery: Any, _producer: Any, message: TaskMessage) -> None:

@@ -1,4 +1,4 @@
-"""Every job is one execution of a task to whatever listens to Celery's signals, also under load."""
+"""Every job is one execution of a task for receivers of Celery's signals, also under load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.jobs.record import State
 pytestmark = pytest.mark.slow
 
 
-def test_whoever_listens_to_celerys_signals_sees_every_job(tmp_path: Path):
+def test_celery_signals_are_sent_for_every_job(tmp_path: Path):
     processes = WorkerProcesses(tmp_path, latency_s=0.05)
     try:
         processes.worker("signalled", "tests.worker.signalled_worker")

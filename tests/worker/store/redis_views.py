@@ -1,4 +1,4 @@
-"""What Redis holds of jobs, as tests look at it."""
+"""What Redis holds of jobs, for tests."""
 
 from __future__ import annotations
 

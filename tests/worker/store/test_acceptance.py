@@ -13,10 +13,10 @@ from worker.jobs.status import WORKER_TTL_MS
 from worker.store.results import SubmitOutcome
 
 
-def test_a_key_is_its_own_users(harness: Harness):
+def test_an_idempotency_key_belongs_to_its_user(harness: Harness):
     mine, again = harness.new("create_volume", key="k"), harness.new("create_volume", key="k")
     hers = replace(mine, requester="bob")
-    # The same name, and somebody else: a user of the provider who is called like the one of HTTP Basic.
+    # The same name, and another user: one of the provider with the name of the HTTP Basic user.
     namesake = replace(mine, requester_id="subject 4711")
     accepted = [harness.jobs.accept(new)[:2] for new in (mine, hers, namesake, again)]
     outcomes, ids = zip(*accepted, strict=True)
@@ -32,14 +32,14 @@ def test_a_key_is_its_own_users(harness: Harness):
     assert all(keep_s - 60 < ttl_s <= keep_s for ttl_s in ttls_s)
 
 
-def test_the_key_of_a_batch_is_known_for_its_time(harness: Harness):
+def test_the_key_of_a_batch_expires_after_its_time(harness: Harness):
     harness.accept_batch(harness.new("create_volume"), key="k")
     (key,) = harness.client.scan_iter(f"{PREFIX}idem:*")
     keep_s = harness.settings.idempotency_keep
     assert keep_s - 60 < harness.client.ttl(key) <= keep_s
 
 
-def test_only_reads_count_as_questions_to_the_storage_system(harness: Harness):
+def test_only_reads_count_towards_the_read_limits(harness: Harness):
     harness.accept("create_volume")
     assert not list(harness.client.scan_iter(f"{PREFIX}reads_of:*"))
     harness.accept("list_volumes")
@@ -69,7 +69,7 @@ def test_a_read_counts_for_its_user_or_for_its_address_and_all_who_have_not_sign
     assert harness.jobs._read_rates(anonymous) == []
 
 
-def test_three_outcomes_are_refusals():
+def test_outcomes_that_are_refusals():
     refused = [outcome for outcome in SubmitOutcome if outcome.is_refused]
     assert refused == [SubmitOutcome.FULL, SubmitOutcome.SHARE_FULL, SubmitOutcome.READS_LIMITED]
 

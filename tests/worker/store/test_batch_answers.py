@@ -40,7 +40,7 @@ def test_a_member_that_has_begun_before_goes_on_when_its_batch_stops(harness: Ha
     assert not harness.leftovers()
 
 
-def test_but_not_when_its_batch_is_cancelled(harness: Harness):
+def test_a_member_that_has_begun_before_is_cancelled_with_its_batch(harness: Harness):
     batch_id, ids = _stopped_with_one_put_off(harness)
     harness.batches.cancel(batch_id, "root")
     assert [harness.job(each).state.value for each in ids] == ["failed", "cancelled", "cancelled", "cancelled"]
@@ -48,7 +48,7 @@ def test_but_not_when_its_batch_is_cancelled(harness: Harness):
     assert harness.field(ids[1], "cancelled_by") == "root"
 
 
-def test_a_member_that_was_sent_is_not_asked_to_stop(harness: Harness):
+def test_a_member_that_was_sent_is_not_requested_to_stop(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, "a", "b"))
     sent, asked = (job.id for job in harness.members(batch_id))
     node = harness.node()
@@ -59,7 +59,7 @@ def test_a_member_that_was_sent_is_not_asked_to_stop(harness: Harness):
     assert [harness.job(each).state.value for each in (sent, asked)] == ["running", "cancelling"]
 
 
-def test_a_batch_is_stopped_some_members_at_a_time(harness: Harness):
+def test_a_batch_is_stopped_in_steps(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, "a", "b", "c"))
     harness.jobs.cancel(batch_id, "ann")
     answers = [harness.scripts.advance_batch(batch_id, 1, 1000)[0] for _ in range(4)]
@@ -86,7 +86,7 @@ def test_released_members_have_a_message_and_are_checked_soon(harness: Harness):
 
 
 @pytest.mark.parametrize("lost", ["a member", "the preparation"])
-def test_a_batch_that_was_taken_back_while_it_was_prepared_is_not_accepted(
+def test_a_batch_discarded_while_it_was_prepared_is_not_accepted(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, lost: str
 ):
     commit = harness.scripts.commit_batch
@@ -113,7 +113,7 @@ def test_a_key_of_another_request_is_refused_for_a_batch_too(harness: Harness):
     assert keep_s - 60 < harness.client.ttl(key) <= keep_s
 
 
-def test_a_full_queue_takes_no_batch(harness: Harness):
+def test_a_full_queue_refuses_a_batch(harness: Harness):
     publisher: Any = harness.publisher
     settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=2)
     batches = type(harness.batches)(
@@ -137,7 +137,7 @@ def test_the_end_of_a_batch_has_a_message(harness: Harness):
     assert [(message.job_id, message.operation) for message in harness.publisher.take()] == [(batch_id, "batch")]
 
 
-def test_a_free_slot_takes_no_member_of_a_batch_that_stops(harness: Harness):
+def test_a_free_slot_gets_no_member_of_a_stopping_batch(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, "vol", "a"), parallel=2, stop=True)
     failing, other = (job.id for job in harness.members(batch_id))
     harness.node().carry_out(failing)
@@ -148,7 +148,7 @@ def test_a_free_slot_takes_no_member_of_a_batch_that_stops(harness: Harness):
     assert alone.encode() in harness.scripts.claim_next(_WRITE, terms)
 
 
-def test_a_free_slot_takes_released_members_of_a_batch_alone(harness: Harness):
+def test_a_free_slot_gets_released_members_only(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, "a", "b"), parallel=1)
     released, unreleased = (job.id for job in harness.members(batch_id))
     terms = ClaimTerms("t", 8, 15_000, 1000, 1000)

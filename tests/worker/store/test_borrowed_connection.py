@@ -39,13 +39,13 @@ def client(redis_client):
         yield client
 
 
-def test_a_script_that_answers_late(client, redis_client):
+def test_a_late_reply_of_a_script_is_not_read_by_the_next_command(client, redis_client):
     scripts = JobScripts(client, "late:")
     client.set("mine", "yes")
     redis_client.client_pause(PAUSE_MS)
     with pytest.raises(ReplyLost):
         scripts.get_job("unknown", 1, 1)
-    # Redis still stands still: the next command is sent before the late reply is there.
+    # Redis is still paused: the next command is sent before the late reply arrives.
     assert client.get("mine") == b"yes"
 
 
@@ -62,7 +62,7 @@ def test_an_entry_is_waited_for_longer_than_for_an_answer(client):
     assert blocking_pop(client, "entries", PATIENCE_S + 0.1) == b"one"
 
 
-def test_an_entry_that_comes_late(client, redis_client):
+def test_a_late_entry_is_not_read_by_the_next_command(client, redis_client):
     client.set("mine", "yes")
     redis_client.client_pause(1200)
     with pytest.raises(redis.TimeoutError):

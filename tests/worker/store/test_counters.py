@@ -23,12 +23,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
     flushes, ends = threading.Semaphore(0), threading.Event()
     flush = CounterBuffer.flush
 
-    def noted(counters: CounterBuffer) -> bool:
+    def counted_flush(counters: CounterBuffer) -> bool:
         answer = flush(counters)
         flushes.release()
         return answer
 
-    monkeypatch.setattr(CounterBuffer, "flush", noted)
+    monkeypatch.setattr(CounterBuffer, "flush", counted_flush)
     monkeypatch.setattr(CounterBuffer, "start_flushing", _START_FLUSHING)
     parts = {"Event": lambda: ends, "Thread": threading.Thread, "Lock": threading.Lock}
     monkeypatch.setattr(metrics, "threading", SimpleNamespace(**parts))
@@ -39,7 +39,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
             thread.join(20)
 
 
-def test_one_thread_writes_what_is_counted(redis_client: Redis, written: threading.Semaphore):
+def test_one_thread_writes_the_counters(redis_client: Redis, written: threading.Semaphore):
     counters = CounterBuffer(redis_client, "sapi:", every_s=0.01)
     threads = []
     for _ in range(2):

@@ -55,8 +55,8 @@ def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(harne
     harness.client.config_set("maxmemory", 0)
 
 
-def test_a_full_redis_is_emptied_of_what_has_expired(harness: Harness, node: Node, full: Any):
-    """A step of the maintenance loop that needs memory keeps none of the others from being carried out."""
+def test_expired_keys_of_a_full_redis_are_deleted(harness: Harness, node: Node, full: Any):
+    """A step of the maintenance loop that needs memory does not prevent the others."""
     turns, over = Turns(harness), harness.accept("create_volume")
     node.carry_out(over)
     harness.client.zadd(f"{PREFIX}expiring", {over: 1})
@@ -74,7 +74,7 @@ def test_a_worker_starts_beside_a_full_redis(harness: Harness, full: Any):
     assert job_id_secret(harness.client, PREFIX) == secret
 
 
-def test_a_read_that_never_finds_room_ends(harness: Harness, node: Node, full: Any):
+def test_a_read_whose_result_cannot_be_stored_ends(harness: Harness, node: Node, full: Any):
     job_id = harness.accept("list_policies")
     harness.client.hset(f"{PREFIX}job:{job_id}", "first_failure", "1")
     full()
@@ -82,7 +82,7 @@ def test_a_read_that_never_finds_room_ends(harness: Harness, node: Node, full: A
     assert harness.job(job_id).failure.code == "backend-error"  # type: ignore[union-attr]
 
 
-def test_a_redis_with_too_few_replicas_counts_as_away(harness: Harness, redis_url: str):
+def test_a_redis_with_too_few_replicas_counts_as_unavailable(harness: Harness, redis_url: str):
     settings = load(type(harness.settings), SAPI_DEBUG=True, redis_url=redis_url)
     client = connect(settings, command_timeout_s=5)
     harness.client.config_set("min-replicas-to-write", 1)
@@ -106,7 +106,7 @@ def test_jobs_are_read_while_nothing_can_be_written(harness: Harness):
 
 
 @pytest.mark.parametrize("key", ["", "k"])
-def test_what_too_few_replicas_hold_is_not_accepted(harness: Harness, key: str):
+def test_a_job_on_too_few_replicas_is_not_accepted(harness: Harness, key: str):
     publisher: Any = harness.publisher
     jobs = Jobs(
         harness.client, JobScripts(harness.client, PREFIX, replicas=1), JobIds(b"secret"), publisher, harness.settings
@@ -122,7 +122,7 @@ def test_what_too_few_replicas_hold_is_not_accepted(harness: Harness, key: str):
         )
 
 
-def test_scripts_survive_a_redis_that_forgot_them(harness: Harness, node: Node):
+def test_scripts_are_loaded_again_after_a_restart_of_redis(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     harness.client.script_flush()
     node.carry_out(job_id)

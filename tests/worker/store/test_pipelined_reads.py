@@ -14,7 +14,7 @@ from worker.store.client import connect
 from worker.store.pipelined_reads import PipelinedReads
 
 
-def test_a_read_goes_on_over_a_new_connection_where_the_kept_one_has_died(redis_client: Redis, redis_url: str):
+def test_a_read_is_repeated_on_a_new_connection_when_the_idle_one_was_closed(redis_client: Redis, redis_url: str):
     reads = PipelinedReads(connect(load(Settings, redis_url=redis_url), connections=3))
     packed = reads.pack([("GET", "sapi:x"), ("EXISTS", "sapi:x")])
     assert reads.read(packed) == (None, 0)
@@ -35,7 +35,7 @@ def test_without_redis_it_raises_what_the_library_raises():
         reads.pack([("GET", "sapi:x")])
 
 
-def test_replies_behind_an_error_answer_no_other_read(redis_client: Redis, redis_url: str):
+def test_replies_after_an_error_belong_to_no_other_read(redis_client: Redis, redis_url: str):
     redis_client.set("sapi:x", "text")
     client = connect(load(Settings, redis_url=redis_url), connections=1)
     reads = PipelinedReads(client)

@@ -68,7 +68,7 @@ def test_any_other_error_is_none(client: redis.Redis, code: str, way: str):
         _WAYS[way](client, f"return redis.error_reply('{code} mistake')")
 
 
-def test_what_is_written_by_pipelines_goes_on_when_redis_takes_it(client: redis.Redis, redis_client: redis.Redis):
+def test_pipelines_work_again_when_redis_accepts_writes(client: redis.Redis, redis_client: redis.Redis):
     counters = CounterBuffer(client, PREFIX)
     counters.count("filer one ok")
     guard = SharedLoginGuard(client, PREFIX)

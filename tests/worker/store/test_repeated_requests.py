@@ -93,7 +93,7 @@ def test_a_request_is_forgotten_by_its_own_job_only(harness: Harness):
     assert not harness.client.exists(f"{PREFIX}held:{job_id}")
 
 
-def test_an_outcome_that_nobody_was_answered_with_is_kept_for_its_time(harness: Harness):
+def test_an_outcome_that_was_not_returned_is_kept_for_its_time(harness: Harness):
     _, job_id = _changed(harness, "one")
     assert harness.client.ttl(f"{PREFIX}repeat:one") > 600_000
     harness.node().carry_out(job_id)
@@ -153,7 +153,7 @@ def test_a_read_that_ends_leaves_the_mark_of_the_one_that_followed_it(harness: H
     assert harness.client.get(f"{PREFIX}inflight:{SUBSYSTEM}/volumes") == newer.encode()
 
 
-def test_a_read_is_needless_when_the_copy_has_become_another(harness: Harness):
+def test_a_read_is_skipped_when_the_copy_has_changed(harness: Harness):
     new = harness.new("list_volumes")
     cache_key = f"{PREFIX}listing:filer/volumes"
     harness.client.hset(cache_key, "as_of", 2)

@@ -23,7 +23,7 @@ _WRITE = f"{SUBSYSTEM}.write"
 # --- claims
 
 
-def test_what_a_claim_answers(harness: Harness):
+def test_results_of_claims(harness: Harness):
     claims = harness.node().claims
     job_id = harness.accept("create_volume")
     behind = harness.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
@@ -76,7 +76,7 @@ def test_a_wait_is_counted_with_the_first_attempt_alone(harness: Harness):
 # --- cancels
 
 
-def test_what_a_cancel_answers(harness: Harness):
+def test_results_of_cancellations(harness: Harness):
     cancel = harness.jobs.cancel
     assert cancel("nobody-knows-it", "ann") is CancelResult.GONE
     waiting, running = harness.accept("create_volume"), harness.accept("create_policy")
@@ -88,7 +88,7 @@ def test_what_a_cancel_answers(harness: Harness):
     assert harness.field(running, "cancelled_by") == "bob"
     version = harness.field(running, "version")
     assert cancel(running, "ann") is CancelResult.CANCELLING
-    # It was asked for already: nothing changes.
+    # It was requested already: nothing changes.
     assert (harness.field(running, "version"), harness.field(running, "cancelled_by")) == (version, "bob")
     assert harness.scripts.record_progress(running, lease.token, "progress", {}) is LeaseResult.CANCEL
     assert harness.scripts.record_progress(running, lease.token, "step", {"step": "x"}) is LeaseResult.CANCEL
@@ -107,7 +107,7 @@ def test_a_change_that_was_sent_is_cancelled_only_where_the_driver_can(harness: 
     assert [harness.field(job_id, name) for name in ("step", "backend_job", "cancellable")] == ["next", "", "0"]
 
 
-def test_who_has_lost_a_job_learns_so_and_not_that_it_is_cancelled(harness: Harness):
+def test_a_worker_that_lost_a_job_gets_lost_and_not_cancelled(harness: Harness):
     """Otherwise it would end a job that another worker carries out."""
     job_id = harness.accept("create_volume")
     lease = harness.node().claim(job_id)
@@ -118,10 +118,10 @@ def test_who_has_lost_a_job_learns_so_and_not_that_it_is_cancelled(harness: Harn
     assert answers == [LeaseResult.CANCEL, LeaseResult.LOST]
 
 
-# --- what is shown
+# --- documents
 
 
-def test_a_record_whose_time_is_over_is_shown_no_more(harness: Harness):
+def test_an_expired_record_is_not_returned(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.node().carry_out(job_id)
     assert harness.jobs.get(job_id) is not None
@@ -140,7 +140,7 @@ def test_a_result_is_shown_with_its_job_up_to_a_size(harness: Harness):
         assert [each.result for each in _listed(harness)] == [status.result]
 
 
-def test_who_is_online_and_who_is_before_it(harness: Harness):
+def test_workers_and_jobs_ahead_are_part_of_the_status(harness: Harness):
     job_id = harness.accept("create_volume")
     status = harness.jobs.get(job_id)
     assert status is not None
@@ -165,7 +165,7 @@ def _listed(harness: Harness) -> list[JobStatus]:
 # --- submissions
 
 
-def test_the_share_of_strangers_is_not_that_of_the_services_own_jobs(harness: Harness):
+def test_jobs_of_the_service_do_not_count_as_anonymous(harness: Harness):
     publisher: Any = harness.publisher
     settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=5)
     jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, settings)
@@ -176,7 +176,7 @@ def test_the_share_of_strangers_is_not_that_of_the_services_own_jobs(harness: Ha
     assert jobs.accept(replace(stranger, network="", arguments={"volume": "own"}))[0] is SubmitOutcome.NEW
 
 
-def test_places_of_jobs_that_are_gone_do_not_count_for_their_requester(harness: Harness):
+def test_deleted_jobs_do_not_count_towards_the_share(harness: Harness):
     publisher: Any = harness.publisher
     settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=100, user_queue_share=2)
     jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, settings)
@@ -198,7 +198,7 @@ def test_a_new_job_is_checked_soon_and_is_at_the_end_of_each_of_its_orders(harne
     assert [second.encode()] not in orders
 
 
-# --- what is found
+# --- searches
 
 
 def test_jobs_that_are_being_cancelled_are_found_as_such(harness: Harness):
@@ -234,7 +234,7 @@ def test_members_that_have_not_ended_are_not_found_by_their_end(harness: Harness
     assert [each.job.id for each in found] == [first]
 
 
-def test_a_request_that_comes_again_while_the_first_is_held_open(harness: Harness):
+def test_a_repeated_request_while_the_first_is_held(harness: Harness):
     new = replace(harness.new("create_snapshot", volume="vol", name="s"), repeat=Repeat("digest", 600))
     _, first, _ = harness.jobs.accept(new)
     assert harness.jobs.accept(new)[:2] == (SubmitOutcome.HELD, first)
@@ -250,7 +250,7 @@ def test_a_request_that_comes_again_while_the_first_is_held_open(harness: Harnes
 # --- a Redis whose memory is full
 
 
-def test_what_accepted_jobs_need_is_done_when_memory_is_full(harness: Harness):
+def test_scripts_for_accepted_jobs_run_when_memory_is_full(harness: Harness):
     scripts, node = harness.scripts, harness.node()
     jobs = [harness.accept("create_volume", volume=f"v{number}") for number in range(4)]
     tokens = [node.claim(job_id).token for job_id in jobs[:3]]

@@ -57,7 +57,7 @@ def test_how_jobs_end_and_how_long_they_took_is_counted(harness: Harness):
         assert counted[name] == "1", name
     assert int(counted["run filer create_policy sum"]) >= 2_000_000_000
     assert sum(int(count) for name, count in counted.items() if name.startswith("wait ") and "sum" not in name) == 3
-    # What its user asked for in vain is no news for whoever runs the service.
+    # A refused request of a user is not reported to the operator.
     assert harness.client.llen(f"{PREFIX}failures") == 1
 
 

@@ -21,7 +21,7 @@ _QUEUED = f"{PREFIX}queued:{_WRITE}"
 # --- the order of a queue
 
 
-def test_who_has_few_jobs_waiting_comes_before_who_has_many(harness: Harness):
+def test_requesters_with_fewer_queued_jobs_come_first(harness: Harness):
     mine = [harness.jobs.accept(snapshot(harness, f"a{n}"))[1] for n in range(5)]
     other = harness.jobs.accept(snapshot(harness, "b", who="bob"))[1]
     # Each job that waits already counts as 64 later arrivals: bob's first is sixth to come, and ann's second 66th.
@@ -78,7 +78,7 @@ def test_a_job_that_is_first_in_its_queue_may_be_behind_another(harness: Harness
     assert (alone.position, alone.behind) == (0, False)
 
 
-def test_a_sweep_puts_a_job_back_that_is_missing_in_its_queue(harness: Harness):
+def test_a_sweep_restores_a_job_that_is_missing_in_its_queue(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.client.delete(_QUEUED)
     harness.let_time_pass()
@@ -88,7 +88,7 @@ def test_a_sweep_puts_a_job_back_that_is_missing_in_its_queue(harness: Harness):
     assert 55_000 < due - redis_now_ms(harness.client) <= 60_000
 
 
-def test_what_has_ended_or_is_gone_is_checked_no_more(harness: Harness):
+def test_ended_and_deleted_jobs_are_not_checked_again(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.node().carry_out(job_id)
     harness.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1, "deleted-by-hand": 1})
@@ -96,7 +96,7 @@ def test_what_has_ended_or_is_gone_is_checked_no_more(harness: Harness):
     assert ids(harness, f"{PREFIX}due:{SUBSYSTEM}") == []
 
 
-def test_a_job_whose_record_is_gone_leaves_the_queue(harness: Harness):
+def test_a_job_without_a_record_is_removed_from_the_queue(harness: Harness):
     harness.client.zadd(_QUEUED, {"deleted-by-hand": 1})
     job_id = harness.accept("create_volume")
     harness.publisher.take()
@@ -108,7 +108,7 @@ def test_a_job_whose_record_is_gone_leaves_the_queue(harness: Harness):
     assert ids(harness, _QUEUED) == []
 
 
-def test_one_message_a_second_and_no_more_than_there_is_room_for(harness: Harness):
+def test_a_job_is_published_once_a_second_within_the_limit(harness: Harness):
     jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(5)]
     # It is behind the first, and published with its end.
     harness.accept("update_volume", volume="v0", percentage_snapshot_reserve=1)
@@ -164,7 +164,7 @@ def test_a_job_that_is_returned_without_a_reason_has_not_failed(harness: Harness
 
 
 @pytest.mark.parametrize("field", ["token", "state"])
-def test_only_who_holds_a_job_puts_it_off_hands_it_over_or_ends_it(harness: Harness, field: str):
+def test_only_the_holder_can_requeue_hand_over_or_end_a_job(harness: Harness, field: str):
     job_id = harness.accept("create_volume")
     token = harness.node().claim(job_id).token
     if field == "token":
@@ -182,7 +182,7 @@ def test_only_who_holds_a_job_puts_it_off_hands_it_over_or_ends_it(harness: Harn
     assert texts(harness, f"job:{job_id}") == before
 
 
-def test_a_hand_over_is_dated_once_and_keeps_its_cause(harness: Harness):
+def test_a_repeated_hand_over_keeps_time_and_cause(harness: Harness):
     job_id = harness.accept("create_volume")
     lease = harness.node().claim(job_id)
     lease.record_intent("create_volume")

@@ -1,4 +1,4 @@
-"""JobScripts are run over connections that are whole, and that are given back."""
+"""JobScripts are run over working connections, which are returned to the pool."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def scripts(redis_url, redis_client):
     return JobScripts(connect(load(Settings, redis_url=redis_url), command_timeout_s=0.2, connections=1), PREFIX)
 
 
-def test_a_connection_is_given_back(scripts):
+def test_a_connection_is_returned_to_the_pool(scripts):
     for _ in range(3):
         assert scripts.get_job("none", 0, 0)[0] == []
 
 
-def test_a_connection_that_was_cut_off_is_opened_anew(redis_client, scripts):
+def test_a_closed_connection_is_opened_again(redis_client, scripts):
     scripts.get_job("none", 0, 0)
     redis_client.client_kill_filter(_type="normal", skipme=True)
     assert scripts.get_job("none", 0, 0)[0] == []
 
 
-def test_an_answer_that_comes_too_late_is_nobody_elses(redis_client, scripts):
+def test_a_late_reply_is_not_read_by_the_next_call(redis_client, scripts):
     scripts.worker_heartbeat("node", {"queue": 8})
     redis_client.client_pause(500, all=True)
     with pytest.raises(ReplyLost):
@@ -37,20 +37,20 @@ def test_an_answer_that_comes_too_late_is_nobody_elses(redis_client, scripts):
     assert scripts.get_job("none", 0, 0)[0] == []
 
 
-def test_an_error_of_a_script_leaves_its_connection_whole(scripts):
+def test_an_error_of_a_script_keeps_its_connection(scripts):
     with pytest.raises(redis.ResponseError, match="script"):
         scripts.compact_listing(b"not JSON")
     assert scripts.get_job("none", 0, 0)[0] == []
 
 
-def test_what_was_never_asked_has_no_answer_to_lose(redis_url):
+def test_a_failed_connection_is_not_a_lost_reply(redis_url):
     nowhere = JobScripts(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")), PREFIX)
     with pytest.raises(REDIS_UNAVAILABLE) as refused:
         nowhere.get_job("none", 0, 0)
     assert not isinstance(refused.value, ReplyLost)
 
 
-def test_a_redis_that_refuses_has_answered(redis_client, scripts):
+def test_a_refusal_of_redis_is_not_a_lost_reply(redis_client, scripts):
     redis_client.config_set("min-replicas-to-write", 1)
     try:
         with pytest.raises(REDIS_UNAVAILABLE) as refused:
@@ -60,7 +60,7 @@ def test_a_redis_that_refuses_has_answered(redis_client, scripts):
     assert not isinstance(refused.value, ReplyLost)
 
 
-def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts, monkeypatch):
+def test_the_reply_of_a_reloaded_script_can_be_lost(scripts, monkeypatch):
     answers = {"EVALSHA": redis.exceptions.NoScriptError("forgotten"), "EVAL": redis.TimeoutError("slow")}
 
     def answer(_client: object, _connection: object, command: str) -> None:
@@ -72,7 +72,7 @@ def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts,
 
 
 @pytest.mark.parametrize("error", [redis.BusyLoadingError("loading"), WriteRefused("MISCONF")])
-def test_whoever_says_why_not_has_not_carried_it_out(scripts, monkeypatch, error):
+def test_an_error_reply_is_not_a_lost_reply(scripts, monkeypatch, error):
     def answer(*_arguments: object) -> None:
         raise error
 
@@ -95,7 +95,7 @@ def test_redis_gets_the_source_of_a_script_once(redis_client, scripts, monkeypat
     assert [command for command in sent if command.startswith("EVAL")] == ["EVALSHA", "EVAL", "EVALSHA"]
 
 
-def test_several_jobs_are_read_in_the_same_way_where_redis_has_forgotten_the_script(redis_client, scripts, monkeypatch):
+def test_several_jobs_are_read_also_where_the_script_is_not_loaded(redis_client, scripts, monkeypatch):
     calls, get_jobs = [], scripts._get_jobs
 
     def recording(*arguments: object) -> object:

@@ -14,7 +14,7 @@ HERE, THERE = "192.0.2.1/32", "192.0.2.2/32"
 
 
 class Process:
-    """One process that takes passwords."""
+    """One process that checks passwords."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.attempts = SignInAttempts(client, "sapi:", per_network=3, per_user=5)
@@ -28,7 +28,7 @@ class Process:
 
 
 def _unreachable() -> redis.Redis:
-    """A client of a Redis that is not there, which says so at once."""
+    """A client of a Redis that does not exist, which fails at once."""
     return redis.Redis("127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
 
@@ -48,7 +48,7 @@ def test_a_network_that_tries_too_often_is_refused_by_every_process(processes: t
     assert not other.refuses("nobody has tried this name", THERE)
 
 
-def test_a_user_for_whom_many_networks_try_is_refused_elsewhere(processes: tuple[Process, Process]):
+def test_a_user_attacked_from_many_networks_is_refused_elsewhere(processes: tuple[Process, Process]):
     one, other = processes
     for number in range(5):
         one.wrong("svc", f"198.51.100.{number}/32")
@@ -56,7 +56,7 @@ def test_a_user_for_whom_many_networks_try_is_refused_elsewhere(processes: tuple
     assert not other.refuses("another", THERE)
 
 
-def test_but_not_where_they_have_signed_in(processes: tuple[Process, Process]):
+def test_an_attacked_user_is_accepted_in_a_network_with_a_sign_in(processes: tuple[Process, Process]):
     one, other = processes
     one.attempts.record_success("svc", HERE)
     for number in range(5):
@@ -67,7 +67,7 @@ def test_but_not_where_they_have_signed_in(processes: tuple[Process, Process]):
     assert one.refuses("svc", HERE)
 
 
-def test_where_they_have_signed_in_is_written_once_in_an_hour(
+def test_the_network_of_a_sign_in_is_recorded_once_an_hour(
     processes: tuple[Process, Process], redis_client: redis.Redis
 ):
     attempts = processes[0].attempts
@@ -81,7 +81,7 @@ def test_where_they_have_signed_in_is_written_once_in_an_hour(
     assert redis_client.ttl(key) > 80_000
 
 
-def test_counts_end_after_a_minute_whatever_comes_meanwhile(
+def test_counts_end_after_a_minute_despite_further_attempts(
     processes: tuple[Process, Process], redis_client: redis.Redis
 ):
     processes[0].wrong("svc", HERE)
@@ -96,7 +96,7 @@ def test_counts_end_after_a_minute_whatever_comes_meanwhile(
 def test_a_count_and_its_end_are_written_in_one_step(
     processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
 ):
-    """A count that ended between the two would begin again without an end, and lock out for ever."""
+    """A count that expired between the two would begin again without an expiry, and lock out for ever."""
     steps: list[tuple[object, list[str]]] = []
     execute = Pipeline.execute
 
@@ -141,7 +141,7 @@ def test_without_redis_each_process_counts_alone(monkeypatch: pytest.MonkeyPatch
     assert not process.refuses("other", THERE)
 
 
-def test_a_redis_that_takes_no_writes_lets_nobody_guess(redis_client: redis.Redis):
+def test_a_redis_that_refuses_writes_does_not_disable_the_limit(redis_client: redis.Redis):
     process = Process(redis_client)
     redis_client.config_set("min-replicas-to-write", 1)
     try:
@@ -152,7 +152,7 @@ def test_a_redis_that_takes_no_writes_lets_nobody_guess(redis_client: redis.Redi
 
 
 class CountedRedis:
-    """A Redis that can be away; counts what it is asked."""
+    """A Redis that can be unavailable; counts its requests."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client, self.is_away, self.asked = client, False, 0
@@ -164,9 +164,7 @@ class CountedRedis:
         return getattr(self.client, name)
 
 
-def test_a_redis_that_was_away_is_left_alone_for_some_seconds(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_unavailable_redis_is_not_tried_for_some_seconds(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     clock = [1000.0]
     monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: clock[0])
     for act in ("counts", "record_failure", "record_success"):
@@ -185,7 +183,7 @@ def test_a_redis_that_was_away_is_left_alone_for_some_seconds(
         assert counted.asked == 3, act
 
 
-def test_what_a_process_counted_alone_ends_with_the_minute(monkeypatch: pytest.MonkeyPatch):
+def test_counts_of_a_process_alone_end_with_the_minute(monkeypatch: pytest.MonkeyPatch):
     clock = [6000.0]
     monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: clock[0])
     process = Process(_unreachable())
@@ -197,7 +195,7 @@ def test_what_a_process_counted_alone_ends_with_the_minute(monkeypatch: pytest.M
     assert not process.refuses("svc", HERE)
 
 
-def test_the_limit_that_was_reached_is_named(redis_client: redis.Redis):
+def test_the_reached_limit_is_reported(redis_client: redis.Redis):
     process = Process(redis_client)
     process.wrong("svc", HERE, times=2)
     for number in range(2):

@@ -38,7 +38,7 @@ def _configured(client: redis.Redis, name: str, value: str) -> Iterator[None]:
         client.config_set(name, former)
 
 
-def test_a_redis_that_keeps_what_it_has_accepted_is_safe(redis_client: redis.Redis):
+def test_a_durable_redis_is_accepted(redis_client: redis.Redis):
     assert check_redis(redis_client) == []
     check_redis_durability(redis_client, load(Settings))
 
@@ -62,7 +62,7 @@ def test_a_redis_that_may_lose_jobs_is_refused_but_for_development(
         check_redis_durability(redis_client, load(Settings, SAPI_DEBUG=True))
 
 
-def test_a_wrong_password_is_a_wrong_setting_and_a_redis_that_is_away_is_not(redis_url: str):
+def test_a_wrong_password_is_a_configuration_error_and_an_outage_is_not(redis_url: str):
     _, _, address = redis_url.rpartition("@")
     with pytest.raises(BadSettings, match=r"^SAPI_REDIS_URL: .*password"):
         check_address(connect(load(Settings, redis_url=f"redis://:wrong@{address}")))
@@ -120,9 +120,7 @@ def test_every_process_signs_ids_with_one_secret(redis_client: redis.Redis):
     assert job_id_secret(redis_client, "other:") != secret
 
 
-def test_a_secret_that_another_process_has_made_meanwhile_is_used(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_secret_made_by_another_process_meanwhile_is_used(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     secret = job_id_secret(redis_client, PREFIX)
     early, get = [None], redis_client.get
     monkeypatch.setattr(redis_client, "get", lambda key: early.pop() if early else get(key))
@@ -166,7 +164,7 @@ def test_errors_are_explained_without_names_of_hosts(error: Exception, words: st
         ("accept_content", ["json", "pickle"]),
     ],
 )
-def test_a_worker_does_not_start_where_celery_would_lose_or_double_messages(name: str, value: Any):
+def test_a_worker_refuses_transport_settings_that_lose_or_repeat_messages(name: str, value: Any):
     celery = create_celery(load(Settings), consumed=["filer.write"])
     check_celery(celery)
     celery.conf[name] = value

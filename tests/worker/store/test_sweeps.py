@@ -16,7 +16,7 @@ _WRITE = f"{SUBSYSTEM}.write"
 # --- sweeps
 
 
-def test_who_can_reconcile_no_more_leaves_a_job_to_the_next_sweep(harness: Harness):
+def test_beyond_the_limit_jobs_are_left_to_the_next_sweep(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.node().claim(job_id).record_intent("create_volume")
     harness.let_time_pass()
@@ -64,8 +64,8 @@ def test_a_lease_that_lapsed_is_given_the_grace_time(harness: Harness):
 
 
 @pytest.mark.parametrize("ago_ms", [11_000, -3_600_000])
-def test_after_a_gap_of_sweeps_or_a_clock_that_was_set_back_the_grace_time_begins_anew(harness: Harness, ago_ms: int):
-    """Nobody could renew a lease meanwhile, or it was written by another clock."""
+def test_after_a_gap_of_sweeps_or_a_clock_set_back_the_grace_time_restarts(harness: Harness, ago_ms: int):
+    """No lease could be renewed meanwhile, or it was written by another clock."""
     harness.client.hset(
         f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": redis_now_ms(harness.client) - ago_ms, "since": 1}
     )
@@ -100,7 +100,7 @@ def test_a_sweep_publishes_the_jobs_of_lost_workers_itself(harness: Harness):
     assert _recovered(harness) == ([job_id], [])
 
 
-def test_records_that_are_missing_at_the_head_let_nothing_overtake(harness: Harness):
+def test_missing_records_do_not_change_the_order(harness: Harness):
     first, behind = (harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=n) for n in (1, 2))
     (ordering,) = (key for key in harness.client.scan_iter(f"{PREFIX}ordering:*"))
     harness.client.zadd(ordering, {"gone": 0, "gone too": 0.5})
@@ -141,7 +141,7 @@ def test_why_a_change_is_in_doubt_is_recorded_once(harness: Harness):
     for _ in range(2):
         assert _recovered(harness) == ([], sorted(jobs))
         assert [harness.field(job_id, "in_doubt_reason") for job_id in jobs] == ["backend-timeout", "", "timed-out"]
-        # Who reconciles it now has the grace time, too.
+        # The worker that reconciles it now has the grace time, too.
         assert [harness.field(job_id, "stalled_since") for job_id in jobs] == [""] * 3
 
 
@@ -163,7 +163,7 @@ def test_slots_of_workers_that_are_silent_or_shut_down_do_not_count(harness: Har
     assert scripts.queue_stats(15_000, queue) == [(0, 0, 0, [b"two"])]
 
 
-def test_a_worker_that_shuts_down_is_online_for_nothing(harness: Harness):
+def test_a_worker_that_shuts_down_is_offline_for_every_queue(harness: Harness):
     scripts = harness.scripts
     scripts.worker_heartbeat("one", {"q": 4, "other": 1})
     harness.client.zadd(f"{PREFIX}draining", {"long-ago": redis_now_ms(harness.client) - 600_500})
@@ -173,7 +173,7 @@ def test_a_worker_that_shuts_down_is_online_for_nothing(harness: Harness):
     assert ids(harness, f"{PREFIX}draining") == ["one"]
 
 
-def test_the_state_of_a_queue(harness: Harness):
+def test_queue_statistics(harness: Harness):
     jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(3)]
     harness.node().claim(jobs[0])
     harness.client.hset(f"{PREFIX}job:{jobs[1]}", "created", redis_now_ms(harness.client) - 60_000)

@@ -49,11 +49,11 @@ _JOB = f"00-{_JOB_TRACE}-{_REQUEST_SPAN}-01"
         ({"OTEL_SDK_DISABLED": "false", "OTEL_TRACES_EXPORTER": "console"}, True),
     ],
 )
-def test_the_standard_variables_decide(environ: dict[str, str], is_wanted: bool):
+def test_the_standard_variables_configure_tracing(environ: dict[str, str], is_wanted: bool):
     assert tracing.is_wanted(environ) is is_wanted
 
 
-def test_without_tracing_nothing_is_made():
+def test_without_tracing_no_span_is_made():
     assert not tracing.is_on()
     assert tracing.current_context() == ""
     with tracing.span("a", _JOB), tracing.within(_JOB), tracing.quiet():
@@ -187,7 +187,7 @@ def test_a_message_that_is_written_with_its_job_is_in_the_trace_of_that():
         assert message["headers"]["traceparent"] == context
 
 
-def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: InMemorySpanExporter):
+def test_an_ended_job_is_recorded_with_its_times_in_its_own_trace_only(spans: InMemorySpanExporter):
     with tracing.span("loop"):
         tracing.record_span("wait", _JOB, 1_500, 2_750, queue="filer.write")
         tracing.record_span("none", "", 1, 2)
@@ -196,7 +196,7 @@ def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: 
     assert (_parent(wait), dict(wait.attributes or {})) == ((_JOB_TRACE, _REQUEST_SPAN), {"queue": "filer.write"})
 
 
-def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExporter, harness: Harness):
+def test_an_attempt_and_its_wait_are_separate_spans(spans: InMemorySpanExporter, harness: Harness):
     job = harness.job(harness.accept("create_volume"))
     job = replace(job, traceparent=_JOB, created_ms=1_500, started_ms=2_750, attempt=2)
     with _attempt_span(job):
@@ -208,9 +208,7 @@ def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExp
     assert _parent(attempt) == _parent(wait) == (_JOB_TRACE, _REQUEST_SPAN)
 
 
-def test_what_a_storage_system_does_for_a_job_is_a_span_of_the_attempt_or_of_the_jobs_trace(
-    spans: InMemorySpanExporter, harness: Harness
-):
+def test_calls_of_a_storage_system_are_spans_of_the_attempt_or_the_job(spans: InMemorySpanExporter, harness: Harness):
     node, celery = harness.node(), create_celery(load(Settings))
     _, lost_id, _ = harness.jobs.accept(replace(harness.new("restrict_volume"), traceparent=_JOB))
     node.claim(lost_id).record_intent("restrict_volume")
@@ -267,8 +265,8 @@ def _loops(file: Path) -> dict[str, list[str]]:
     }
 
 
-def test_every_loop_of_a_process_is_quiet():
-    """What Redis or a filer is asked by the clock belongs to nobody's request."""
+def test_every_loop_suppresses_spans_of_libraries():
+    """Periodic requests to Redis or a filer belong to no client's request."""
     loops = {name: marks for file in (_ROOT / "worker").rglob("*.py") for name, marks in _loops(file).items()}
     assert len(loops) >= 8
     assert {name for name, marks in loops.items() if "tracing.quiet()" not in marks} == _TRACED_LOOPS

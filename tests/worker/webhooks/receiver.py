@@ -17,7 +17,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @dataclass
 class Hook:
-    """One request that came."""
+    """One request that was received."""
 
     id: str
     body: dict[str, Any]
@@ -65,7 +65,7 @@ class HookReceiver:
         return f"http://127.0.0.1:{self.port}/hook?a=1"
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
-        """Verify the signature as a receiver does, and note what came."""
+        """Verify the signature as a receiver does, and record the request."""
         with self.came:
             self.attempts += 1
             status = self.answer(self.attempts)

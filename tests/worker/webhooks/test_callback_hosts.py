@@ -16,7 +16,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 class _Outbox:
-    """One delivery; ``ends`` are how its attempts came out."""
+    """One delivery; ``ends`` are the results of its attempts."""
 
     def __init__(self, url: str) -> None:
         self.delivery = Delivery("msg_1", "", url, b"{}", "job")
@@ -39,7 +39,7 @@ class _Outbox:
         ("https://hooks.example/x", "", False),
     ],
 )
-def test_only_what_is_allowed_by_then_is_sent(monkeypatch: pytest.MonkeyPatch, url: str, secret: str, sent: bool):
+def test_a_callback_is_sent_only_if_still_allowed(monkeypatch: pytest.MonkeyPatch, url: str, secret: str, sent: bool):
     posted: list[str] = []
 
     def post(url: str, *_: Any) -> int:
@@ -63,7 +63,7 @@ def test_localhost_that_is_not_this_machine_is_refused(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("entry", "is_allowed"), [("http://localhost:80", True), ("http://localhost:81", False), ("", False)]
 )
-def test_localhost_is_sent_something_where_an_entry_names_it_with_this_port(entry: str, *, is_allowed: bool):
+def test_localhost_is_allowed_by_an_entry_with_its_port(entry: str, *, is_allowed: bool):
     if is_allowed:
         assert "127.0.0.1" in resolve("localhost", 80, CallbackHosts(entry))
     else:
@@ -94,14 +94,14 @@ def test_an_entry_allows_its_port_and_scheme_alone():
         "https://one.example/é", "one.example", "ftp://one.example/", "https://one.example:65536/",
     ],
 )  # fmt: skip
-def test_what_is_no_plain_url_is_allowed_nowhere(url: str):
+def test_malformed_urls_are_refused(url: str):
     hosts = CallbackHosts("one.example")
     assert hosts.allow("https://one.example/a?b=%23c")
     assert not hosts.allow(url)
 
 
 @pytest.mark.parametrize("entry", ["ann@one.example", "one.example/path", "ftp://one.example", "https://"])
-def test_what_is_no_host_is_no_entry(entry: str):
+def test_invalid_hosts_are_refused_as_entries(entry: str):
     with pytest.raises(ValueError, match="is neither host nor"):
         CallbackHosts(entry)
 
@@ -138,6 +138,6 @@ def test_an_address_is_the_same_in_every_spelling(entry: str, url: str, *, is_al
         "10.0.0.0/8",
     ],
 )
-def test_an_entry_that_is_none_is_named(entry: str):
+def test_an_invalid_entry_is_reported(entry: str):
     with pytest.raises(ValueError, match="is neither host nor"):
         CallbackHosts(entry)

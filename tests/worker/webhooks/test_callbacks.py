@@ -53,7 +53,7 @@ def test_the_end_of_a_job_that_this_version_cannot_read_is_passed_over(harness: 
     assert list(dispatcher._deliveries(Event(Position("1-0", 1), 1, None))) == []
 
 
-def test_links_lead_below_the_path_of_the_public_url(harness: Harness):
+def test_links_have_the_path_of_the_public_url(harness: Harness):
     receivers = {"one": Receiver("one", "https://127.0.0.1:1/", "")}
     dispatcher = Dispatcher(
         EventLog(harness.client, PREFIX), Outbox(harness.client, harness.scripts, PREFIX), harness.scripts, receivers,
@@ -72,7 +72,7 @@ def test_links_lead_below_the_path_of_the_public_url(harness: Harness):
     }  # fmt: skip
 
 
-def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(harness: Harness):
+def test_the_end_of_a_callback_releases_the_next_to_the_same_host(harness: Harness):
     targets: list[str] = []
     task = DeliverTask(Outbox(harness.client, harness.scripts, PREFIX), {}, "", CallbackHosts(""), targets.append)
     harness.client.hset(f"{PREFIX}webhook:msg_0", mapping={

@@ -55,7 +55,7 @@ def test_four_are_sent_at_a_time_and_one_while_the_receiver_fails(harness: Harne
     assert outbox.take("one", is_configured=True) == []
 
 
-def test_a_receiver_that_failed_is_left_alone_and_so_is_what_waits_for_it(harness: Harness):
+def test_deliveries_to_a_failing_receiver_are_delayed(harness: Harness):
     outbox = make_deliveries(harness, 5)
     for delivery_id, _ in outbox.take("one", is_configured=True):
         outbox.end(delivery_id, "it answered 500")
@@ -75,7 +75,7 @@ def test_a_clock_that_was_set_back_delays_no_delivery(harness: Harness):
     assert {delivery_id for delivery_id, _ in outbox.take("one", is_configured=True)} == {"msg_0", "msg_1"}
 
 
-def test_the_pause_grows_up_to_its_limit(harness: Harness):
+def test_the_retry_delay_grows_up_to_its_limit(harness: Harness):
     make_deliveries(harness, 2).take("one", is_configured=True)
     for delivery_id, attempts, at_least, at_most in (("msg_0", 2, 3_000, 4_000), ("msg_1", 15, 9_000, 10_000)):
         harness.client.hset(f"{PREFIX}webhook:{delivery_id}", "attempts", attempts)
@@ -89,17 +89,17 @@ def test_the_pause_grows_up_to_its_limit(harness: Harness):
         assert at_least < _due_in_ms(harness, "msg_0") <= at_most
 
 
-def test_a_receiver_that_never_ends_its_head_is_left():
+def test_a_receiver_that_never_ends_its_headers_times_out():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
-        def talk() -> None:
+        def answer_slowly() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.sendall(b"HTTP/1.1 100 Continue\r\n" + b"x" * 40_000)
                 connection.recv(1)
 
-        threading.Thread(target=talk, daemon=True).start()
+        threading.Thread(target=answer_slowly, daemon=True).start()
         with pytest.raises(NotSent, match="too much"):
             post(f"http://127.0.0.1:{port}/", b"{}", {}, CallbackHosts(f"http://127.0.0.1:{port}"))
 
@@ -109,7 +109,7 @@ def _take(outbox: Outbox, target: str = "one") -> list[str]:
     return [delivery_id for delivery_id, _ in outbox.take(target, is_configured=True)]
 
 
-def test_how_a_receiver_does_is_known(harness: Harness):
+def test_the_state_of_a_receiver_is_recorded(harness: Harness):
     outbox = make_deliveries(harness, 2)
     first, second = _take(outbox)
     assert outbox.end(first, "it answered 500") == "again"
@@ -132,7 +132,7 @@ def test_how_a_receiver_does_is_known(harness: Harness):
     assert harness.client.hget(f"{PREFIX}webhook:{second}", "attempts") == b"1"
 
 
-def test_what_has_ended_already_is_delivered_and_changes_nothing(harness: Harness):
+def test_a_repeated_end_of_a_delivery_changes_nothing(harness: Harness):
     outbox = make_deliveries(harness, 1)
     (delivery_id,) = _take(outbox)
     assert outbox.end(delivery_id) == "delivered"
@@ -183,7 +183,7 @@ def test_deliveries_go_out_in_their_order_and_again_after_their_lease(harness: H
     assert _take(outbox) == ["msg_5"]
 
 
-def test_one_that_would_be_tried_after_a_day_is_given_up(harness: Harness):
+def test_a_delivery_is_given_up_after_a_day(harness: Harness):
     outbox = make_deliveries(harness, 2)
     for delivery_id, age_ms, outcome in (
         ("msg_0", _DAY_MS - 120_000, "again"),
@@ -216,8 +216,8 @@ def _there(harness: Harness, count: int) -> list[int]:
     return [harness.client.exists(f"{PREFIX}webhook:msg_{n}") for n in range(count)]
 
 
-def test_what_has_waited_for_a_failing_receiver_for_a_day_is_given_up_without_an_attempt(harness: Harness):
-    """One at a time is tried: a receiver that is away for good would be owed more and more."""
+def test_a_delivery_delayed_for_a_day_is_given_up_without_an_attempt(harness: Harness):
+    """One at a time is tried: the deliveries to a receiver that is gone would otherwise accumulate."""
     outbox = make_deliveries(harness, 4)
     (first, *_) = _take(outbox)
     assert outbox.end(first, "it answered 500") == "again"
@@ -235,7 +235,7 @@ def test_what_has_waited_for_a_failing_receiver_for_a_day_is_given_up_without_an
     assert harness.client.hget(f"{PREFIX}metrics", "webhook one given-up") == b"2"
 
 
-def test_what_has_waited_for_a_day_for_a_process_that_sends_it_is_sent(harness: Harness):
+def test_a_delivery_that_waited_a_day_for_a_process_is_sent(harness: Harness):
     outbox = make_deliveries(harness, 2)
     _age(harness, _DAY_MS + 60_000, "msg_0", "msg_1")
 

@@ -42,7 +42,7 @@ from worker.webhooks.settings import WebhookSettings
         (f'[{"a" * 64}]\nurl = "https://x"\nsecret = {{env = "S"}}', "the name must be"),
     ],
 )
-def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str):
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str, words: str):
     file = tmp_path / "hooks.toml"
     file.write_text(text)
     with pytest.raises(BadSettings, match=words) as caught:
@@ -53,12 +53,12 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str
     assert "plain" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
+def test_an_unreadable_file_is_reported(tmp_path: Path):
     with pytest.raises(BadSettings, match="SAPI_WEBHOOKS_FILE: the file cannot be read: No such file"):
         read_receivers(load(WebhookSettings, webhooks_file=str(tmp_path / "none")))
 
 
-def test_every_filter_of_a_receiver_counts(tmp_path: Path):
+def test_every_filter_of_a_receiver_is_applied(tmp_path: Path):
     file, longest = tmp_path / "hooks.toml", "a-b_" + "c" * 59
     (tmp_path / "secret").write_text(f" {SECRET}\n")
     file.write_text(

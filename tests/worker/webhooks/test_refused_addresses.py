@@ -43,7 +43,7 @@ def own_port() -> Iterator[int]:
 
 @pytest.fixture
 def receiver() -> Iterator[HookReceiver]:
-    """Answers without looking at what came."""
+    """Answers without reading the request."""
     made = HookReceiver(answer=lambda _: 404)
     yield made
     made.close()
@@ -88,7 +88,7 @@ def test_addresses_of_this_machine_and_of_metadata_are_refused(address: str):
 @pytest.mark.parametrize(
     "address", ["10.1.2.3", "192.168.1.1", "8.8.8.8", "2600::1", "::ffff:10.1.2.3", "64:ff9b::808:808"]
 )
-def test_others_are_not(address: str):
+def test_other_addresses_are_allowed(address: str):
     assert not is_refused(ip_address(address))
 
 
@@ -111,7 +111,7 @@ def test_an_address_that_a_socket_to_it_has_itself_is_this_machines_own(
     made.assert_called_once_with(family, socket.SOCK_DGRAM)
 
 
-def test_of_the_addresses_of_a_name_those_are_called_that_are_not_refused(names: Names):
+def test_of_the_addresses_of_a_name_refused_ones_are_skipped(names: Names):
     names(["127.0.0.1", "10.1.2.3", "169.254.169.254", "10.1.2.2"])
     assert resolve(NAME, 443, CallbackHosts(NAME)) == ["10.1.2.3", "10.1.2.2"]
 
@@ -125,7 +125,7 @@ def test_of_the_addresses_of_a_name_those_are_called_that_are_not_refused(names:
         "[fe80::1%lo]", "[fe80::1%25lo]", _own_address(), f"[::ffff:{_own_address()}]",
     ],
 )  # fmt: skip
-def test_nothing_is_sent_to_this_machine_however_it_is_written(own_port: int, host: str):
+def test_this_machine_is_refused_in_every_spelling(own_port: int, host: str):
     _refused(f"http://{host}:{own_port}/", why=r"its address is|\[Errno -\d\]")
 
 
@@ -142,7 +142,7 @@ def test_nothing_is_sent_to_this_machine_however_it_is_written(own_port: int, ho
         "http:127.0.0.1:{port}/", "//127.0.0.1:{port}/", "gopher://127.0.0.1:{port}/", "file://127.0.0.1:{port}/x",
     ],
 )  # fmt: skip
-def test_a_url_that_two_readers_could_read_differently_is_sent_nowhere(own_port: int, url: str):
+def test_ambiguous_urls_are_refused(own_port: int, url: str):
     crafted = url.format(port=own_port)
     # The address is named: only how the URL is written is in the way.
     hosts = f"http://hooks.example,http://127.0.0.1:{own_port},http://localhost:{own_port}"
@@ -151,7 +151,7 @@ def test_a_url_that_two_readers_could_read_differently_is_sent_nowhere(own_port:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1%2f", "127.0.0.1%00", "%6c%6f%63%61%6c%68%6f%73%74"])
-def test_escapes_in_a_host_are_no_other_host(own_port: int, host: str):
+def test_escapes_in_a_host_are_refused(own_port: int, host: str):
     _refused(
         f"http://{host}:{own_port}/", f"http://127.0.0.1:{own_port},http://localhost:{own_port}", why=r"\[Errno -\d\]"
     )
@@ -164,12 +164,12 @@ def test_escapes_in_a_host_are_no_other_host(own_port: int, host: str):
         ["169.254.169.254"], ["fd00:ec2::254"], ["64:ff9b::a9fe:a9fe"], [_own_address()],
     ],
 )  # fmt: skip
-def test_a_name_that_is_allowed_and_leads_here_is_refused(own_port: int, names: Names, answer: list[str]):
+def test_an_allowed_name_that_resolves_to_this_machine_is_refused(own_port: int, names: Names, answer: list[str]):
     names(answer)
     _refused(f"http://{NAME}:{own_port}/", f"http://{NAME}")
 
 
-def test_a_name_that_leads_elsewhere_at_the_second_look_is_looked_up_once(receiver: HookReceiver, names: Names):
+def test_a_name_is_resolved_once_for_an_attempt(receiver: HookReceiver, names: Names):
     url, hosts = f"http://{NAME}:{receiver.port}/", f"http://{NAME},127.0.0.1:{receiver.port}"
     with closing(socket.create_server(("127.0.0.2", receiver.port))) as other:
         other.setblocking(False)
@@ -178,7 +178,7 @@ def test_a_name_that_leads_elsewhere_at_the_second_look_is_looked_up_once(receiv
         assert left == [["127.0.0.2"]]
         with pytest.raises(BlockingIOError):
             other.accept()
-    # The next attempt looks again, and finds what it may not call.
+    # The next attempt resolves it again, to an address that is refused.
     _refused(url, hosts)
     assert receiver.attempts == 1
 
@@ -187,19 +187,19 @@ def test_of_several_addresses_only_those_that_are_allowed_are_tried(receiver: Ho
     names(["169.254.169.254", "127.0.0.2", "127.0.0.1"])
     hosts = CallbackHosts(f"http://{NAME},127.0.0.1:{receiver.port}")
     assert post(f"http://{NAME}:{receiver.port}/", b"{}", {}, hosts) == 404
-    # Where nobody listens at the first one, the second one is.
+    # Where no server listens at the first one, the second one is used.
     names(["127.0.0.2", "127.0.0.1"])
     hosts = CallbackHosts(f"http://{NAME},127.0.0.1:{receiver.port},127.0.0.2:{receiver.port}")
     assert post(f"http://{NAME}:{receiver.port}/", b"{}", {}, hosts) == 404
 
 
-def test_an_address_that_is_named_with_its_port_is_called_at_no_other(own_port: int, receiver: HookReceiver):
+def test_an_address_allowed_with_its_port_is_refused_on_other_ports(own_port: int, receiver: HookReceiver):
     hosts = f"http://127.0.0.1:{receiver.port}"
     _refused(f"http://127.0.0.1:{own_port}/", hosts)
     assert post(f"http://127.0.0.1:{receiver.port}/", b"{}", {}, CallbackHosts(hosts)) == 404
 
 
-def test_an_allowed_name_may_lead_to_an_address_that_is_named(names: Names):
+def test_an_allowed_name_may_resolve_to_an_allowed_address(names: Names):
     names(["127.0.0.1"])
     assert resolve(NAME, 80, CallbackHosts(f"{NAME},127.0.0.1")) == ["127.0.0.1"]
 
@@ -220,9 +220,7 @@ def test_redirects_are_not_followed(own_port: int, receiver: HookReceiver, statu
     assert post(f"http://127.0.0.1:{receiver.port}/", b"{}", {}, hosts) == status
 
 
-def test_a_proxy_of_the_environment_is_not_called(
-    own_port: int, receiver: HookReceiver, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_proxy_of_the_environment_is_not_used(own_port: int, receiver: HookReceiver, monkeypatch: pytest.MonkeyPatch):
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{own_port}")
     hosts = CallbackHosts(f"http://127.0.0.1:{receiver.port}")

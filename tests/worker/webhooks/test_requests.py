@@ -34,7 +34,7 @@ def _read_request(server: socket.socket, size_bytes: int, requests: list[bytes])
 
 
 @pytest.mark.parametrize(("path", "target"), [("", "/"), ("?a=1", "/?a=1"), ("/hook/x?a=1&b", "/hook/x?a=1&b")])
-def test_the_request_is_whole_and_names_its_host(path: str, target: str):
+def test_the_request_is_complete_and_has_a_host_header(path: str, target: str):
     requests: list[bytes] = []
     body = b"x" * 3_000_000
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -65,19 +65,19 @@ class _Pieces:
 
 
 @pytest.mark.parametrize("size_bytes", [1, 2, 7, 26, 1000])
-def test_an_answer_may_come_in_any_pieces(size_bytes: int):
+def test_a_response_may_arrive_in_any_pieces(size_bytes: int):
     answer = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Away\r\n\r\n"
     connection: Any = _Pieces(answer, size_bytes)
     assert _status(connection, float("inf")) == 503
 
 
-def test_what_comes_after_something_else_than_http_is_no_answer():
+def test_a_response_that_is_not_http_is_an_error():
     connection: Any = _Pieces(b"nonsense\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 12)
     with pytest.raises(ValueError, match="nothing that is HTTP"):
         _status(connection, float("inf"))
 
 
-def test_nothing_more_is_sent_when_the_time_is_over():
+def test_nothing_is_sent_after_the_time_limit():
     connection = Mock()
     connection.send.return_value = 1
     _send(connection, b"ab", float("inf"))
@@ -90,9 +90,7 @@ def test_nothing_more_is_sent_when_the_time_is_over():
 @pytest.mark.parametrize(
     ("answer", "error"), [(b"", "answered nothing"), (b"HTTP/1.1 204 No Content\r\n\r\n", "took too long|timed out")]
 )
-def test_an_answer_that_does_not_come_or_comes_byte_by_byte_is_none(
-    monkeypatch: pytest.MonkeyPatch, answer: bytes, error: str
-):
+def test_a_response_that_is_missing_or_slow_times_out(monkeypatch: pytest.MonkeyPatch, answer: bytes, error: str):
     monkeypatch.setattr("worker.webhooks.sending.TIMEOUT_S", 0.2)
 
     def serve(server: socket.socket) -> None:
@@ -113,7 +111,7 @@ def test_an_answer_that_does_not_come_or_comes_byte_by_byte_is_none(
 
 
 @pytest.mark.parametrize("host", ["x" * 64 + ".example", "no-such-name.invalid"])
-def test_a_host_that_is_no_name_or_is_unknown_is_sent_nothing(host: str):
+def test_invalid_and_unknown_hosts_are_refused(host: str):
     with pytest.raises(NotSent, match=f"^{host}: "):
         post(f"http://{host}/", b"{}", {}, CallbackHosts(f"http://{host}"))
 
@@ -139,7 +137,7 @@ def receiver(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hoo
     ("name", "is_known", "error"),
     [(_NAME, True, ""), (_NAME, False, "certificate verify failed"), ("other.example", True, "Hostname mismatch")],
 )
-def test_only_who_proves_its_name_is_sent_anything(
+def test_without_a_valid_certificate_nothing_is_sent(
     receiver: HookReceiver, certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_known: bool, error: str
 ):
     if is_known:

@@ -28,16 +28,14 @@ class AwayLog:
 @pytest.mark.parametrize(
     ("silent_s", "log", "state"), [(9.0, None, OK), (11.0, None, CONSUMER_SILENT), (0.0, AwayLog(), REDIS_UNAVAILABLE)]
 )
-def test_how_the_process_does_is_reported(harness: Harness, silent_s: float, log: Any, state: str):
+def test_the_state_of_the_process_is_reported(harness: Harness, silent_s: float, log: Any, state: str):
     dispatcher, states = dispatcher_of(harness, silent_s=silent_s, log=log)
     dispatcher.run()
     assert states == [state]
     assert harness.client.exists(f"{PREFIX}webhook_callbacks")
 
 
-def test_a_process_publishes_what_is_due_and_tells_that_it_sends_no_callbacks(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_process_publishes_due_deliveries_and_reports_no_callbacks(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("worker.webhooks.dispatcher.WAIT_MS", 1)
     make_deliveries(harness, 2)
     published: list[str] = []
@@ -109,9 +107,7 @@ def test_requests_may_name_receivers_only_where_there_is_a_secret(harness: Harne
 
 
 @pytest.mark.parametrize("callbacks", [True, False])
-def test_that_callbacks_are_possible_is_written_again_where_it_is_lost_and_deleted_once(
-    harness: Harness, *, callbacks: bool
-):
+def test_the_key_for_callbacks_is_restored_when_lost_and_deleted_once(harness: Harness, *, callbacks: bool):
     silent_s, states = [0.0], list[str]()
 
     def report(state: str) -> None:
@@ -135,7 +131,7 @@ def test_that_callbacks_are_possible_is_written_again_where_it_is_lost_and_delet
     assert harness.client.exists(f"{PREFIX}webhook_callbacks")
 
 
-def test_an_attempt_that_has_ended_makes_room_for_the_next(harness: Harness):
+def test_the_end_of_an_attempt_releases_the_next(harness: Harness):
     outbox = make_deliveries(harness, 6)
     published: list[str] = []
     dispatcher = Dispatcher(

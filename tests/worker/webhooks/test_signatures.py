@@ -48,7 +48,7 @@ def test_the_example_of_the_specification():
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.999999])
-def test_a_signature_by_the_specification_s_words(seconds: float):
+def test_a_signature_follows_the_specification(seconds: float):
     delivery = Delivery("msg_1", "one", "", '{"type": "job.failed", "data": {"name": "Zürich 🦄"}}'.encode(), "id")
     moment = datetime.fromtimestamp(_SIGNED_AT + seconds, UTC)
     signed = f"{delivery.id}.{_SIGNED_AT}.".encode() + delivery.body
@@ -67,7 +67,7 @@ def test_a_signature_by_the_specification_s_words(seconds: float):
     ids=["as sent", "among several signatures", "names in capitals"],
 )
 @pytest.mark.parametrize("secret", [SECRET, SECRET.removeprefix("whsec_")], ids=["prefix", "no prefix"])
-def test_what_a_receiver_must_take(change: Callable[[Headers], Headers], secret: str):
+def test_valid_requests_are_verified(change: Callable[[Headers], Headers], secret: str):
     assert Webhook(secret).verify(_DELIVERY.body, change(_headers())) == json.loads(_DELIVERY.body)
 
 
@@ -94,7 +94,7 @@ def test_what_a_receiver_must_take(change: Callable[[Headers], Headers], secret:
         "another secret",
     ],
 )  # fmt: skip
-def test_what_a_receiver_must_refuse(change: Callable[[Headers], Headers]):
+def test_invalid_requests_are_refused(change: Callable[[Headers], Headers]):
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(_DELIVERY.body, change(_headers()))
 

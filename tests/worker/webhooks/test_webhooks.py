@@ -96,7 +96,7 @@ def test_an_end_reaches_each_receiver_once_signed_with_the_job(harness: Harness,
     other.close()
 
 
-def test_filters_and_events_choose(harness: Harness, receiver: HookReceiver, tmp_path: Path):
+def test_filters_and_events_select_deliveries(harness: Harness, receiver: HookReceiver, tmp_path: Path):
     file = tmp_path / "hooks.toml"
     (tmp_path / "secret").write_text(SECRET + "\n")
     table = f'url = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
@@ -127,7 +127,7 @@ def test_two_processes_make_a_delivery_once(harness: Harness, receiver: HookRece
     assert receiver.attempts == 1
 
 
-def test_one_that_fails_is_tried_again_under_the_same_id(harness: Harness, receiver: HookReceiver):
+def test_a_failed_delivery_is_retried_with_the_same_id(harness: Harness, receiver: HookReceiver):
     ids: list[str] = []
     take = receiver.take
 
@@ -145,20 +145,18 @@ def test_one_that_fails_is_tried_again_under_the_same_id(harness: Harness, recei
     assert harness.client.keys(f"{PREFIX}webhook:*") == []
 
 
-def test_a_worker_that_was_killed_leaves_its_delivery_to_another(
-    harness: Harness, receiver: HookReceiver, monkeypatch: Any
-):
+def test_the_delivery_of_a_killed_worker_is_sent_by_another(harness: Harness, receiver: HookReceiver, monkeypatch: Any):
     monkeypatch.setattr(outbox_module, "_LEASE_MS", 1)
-    doomed = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    killed = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
     end_one(harness)
-    doomed.dispatcher.dispatch(1)
-    doomed.dispatcher.publish_due()
-    assert len(doomed.published) == 1
+    killed.dispatcher.dispatch(1)
+    killed.dispatcher.publish_due()
+    assert len(killed.published) == 1
     other = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
     until(partial(_worked, other, receiver))
 
 
-def test_a_receiver_that_is_away_is_tried_by_one_at_a_time_and_delays_nobody(harness: Harness, receiver: HookReceiver):
+def test_an_unavailable_receiver_is_tried_once_at_a_time_and_delays_no_other(harness: Harness, receiver: HookReceiver):
     gone = HookReceiver()
     gone.close()
     receivers = [Receiver("gone", gone.url, SECRET), Receiver("here", receiver.url, SECRET)]
@@ -172,7 +170,7 @@ def test_a_receiver_that_is_away_is_tried_by_one_at_a_time_and_delays_nobody(har
     assert int(harness.client.hget(f"{PREFIX}webhook_state:gone", "failures") or 0) >= 1
 
 
-def test_one_that_was_tried_for_a_day_is_given_up(harness: Harness, receiver: HookReceiver, monkeypatch: Any):
+def test_a_delivery_that_fails_for_a_day_is_given_up(harness: Harness, receiver: HookReceiver, monkeypatch: Any):
     monkeypatch.setattr(outbox_module, "_KEEP_MS", -1)
     receiver.answer = lambda _: 500
     sender = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
@@ -227,7 +225,7 @@ def test_redirects_are_not_followed(harness: Harness, receiver: HookReceiver):
 @pytest.mark.parametrize(
     "words", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"x" * 20_000]
 )
-def test_a_receiver_that_talks_slowly_or_nonsense_is_left_in_time(words: bytes, monkeypatch: Any):
+def test_a_slow_or_malformed_response_times_out(words: bytes, monkeypatch: Any):
     # Its delivery's lease is longer.
     assert sending.TIMEOUT_S * 1000 == outbox_module._LEASE_MS / 2
     monkeypatch.setattr(sending, "TIMEOUT_S", 0.3)
