@@ -53,11 +53,15 @@ def record(**decision: Any) -> None:
         decision: what is known of ``who``, ``how``, ``role``, ``operation``, ``target``, ``job_id``, ``allowed`` and
             ``reason`` (why not); who, how, role and target are known from ``auth.require``.
     """
-    everything = pending() | decision
+    record_part(**decision)
     g.audit_pending = {}
+
+
+def record_part(**decision: Any) -> None:
+    """Write one more decision, of a request that has an event of its own, too: about each job that a filter names."""
     event = getattr(g, "audit_event", "access")
     begun = request_event(event, request.method, request.path, request.remote_addr, request_id())
-    current_log().write(begun | everything)
+    current_log().write(begun | pending() | decision)
 
 
 def request_event(event: str, method: str, target: str, address: str | None, request_id: str) -> dict[str, Any]:

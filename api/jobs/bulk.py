@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from api.auth import principal
+from api.auth import audit, principal
 from api.http.problems import Problem, invalid
 from api.jobs.access import may_stop
 from api.jobs.listing import job_filter, job_scope
@@ -94,11 +94,20 @@ def _by_id(ids: Iterable[str]) -> dict[str, Job | None]:
     return {job_id: jobs.get(job_id) for job_id in job_ids}
 
 
+def _record(operation: str, job: Job, new_id: str = "", code: str = "") -> None:
+    """Write to the audit log what is done with a job, or that a role is missing for it."""
+    refusal = {"allowed": False, "reason": code} if code else {}
+    audit.record_part(operation=operation, target=job.target, job_id=new_id or job.id, **refusal)
+
+
 def _cancel(job: Job) -> str:
     if not may_stop(job):
+        _record("cancel_job", job, code="missing-role")
         return "missing-role"
     services = current_services()
     result = (services.batches if job.is_batch else services.jobs).cancel(job.id, principal().name)
+    if result not in _REFUSALS:
+        _record("cancel_job", job)
     if result is CancelResult.TOO_LATE and not job.done:
         # It may just have been cancelled with its batch.
         now = services.jobs.get(job.id)
@@ -115,6 +124,7 @@ def _retry_codes(jobs: Sequence[Job]) -> dict[str, str]:
 def _unfit_for_retry(job: Job) -> str:
     """Return the code of why this user cannot retry a job; empty when they can."""
     if not job.roles <= principal().roles:
+        _record("retry_job", job, code="missing-role")
         return "missing-role"
     if job.state not in _REPEATABLE:
         return "job-not-retryable" if job.done else "job-not-finished"
@@ -131,6 +141,7 @@ def _retry(job: Job | None, made: list[str], retry_batch: Callable[[Job], str]) 
             made.append(accept_job(_with_key_of_job(job, retry_request(job, keyed=True))).job_status.job.id)
     except Problem as problem:
         return problem.code
+    _record("retry_job", job, made[-1])
     return ""
 
 

@@ -50,6 +50,24 @@ class TestMany:
         assert again["cancelled"] == []
         assert [refusal["code"] for refusal in again["refused"]] == ["job-not-cancellable"] * 3
 
+    def test_the_audit_log_names_each_job_that_was_cancelled_or_done_again(self, front_end, client, ids, request):
+        other = front_end.client(Role.UBER_ADMIN)
+        # Applications set the handlers of the audit log when they are made.
+        audit = request.getfixturevalue("audit")
+        again = [client.post(f"/v4/jobs/{action}", json={"id": ids[:2]}).json for action in ("cancel", "retry")]
+        other.post("/v4/jobs/retry", json={"id": ids[:1], "all": True})
+        named = [(line["operation"], line["target"], line["job_id"]) for line in audit() if "job_id" in line][-5:]
+        targets = ["/v4/filer/volumes/c", "/v4/filer/volumes/b"]
+        assert named == [
+            *zip(["cancel_job"] * 2, targets, ids, strict=False),
+            *zip(["retry_job"] * 2, targets, again[1]["retried"], strict=True),
+            ("retry_job", targets[0], ids[0]),
+        ]
+        refused = audit()[-2]
+        assert (refused["allowed"], refused["reason"], refused["who"]) == (False, "missing-role", "ann")
+        # The request has a line of its own, too.
+        assert audit()[-1]["target"] == "/v4/jobs/retry"
+
     def test_other_jobs_are_not_cancelled(self, client, ids):
         assert client.post("/v4/jobs/cancel", json={"volume": "b", "state": ["queued"]}).json["cancelled"] == [ids[1]]
         assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in (ids[0], ids[2])] == ["queued"] * 2
