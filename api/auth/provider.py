@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from api.auth.cached_document import CachedDocument
-from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable, raise_status, request_json
 from api.auth.settings import AuthSettings
 from api.auth.tokens import TokenVerifier
 from worker.config.role_groups import groups_in
@@ -116,7 +117,10 @@ class IdentityProvider:
 
     def _tokens(self, form: dict[str, str]) -> dict[str, Any]:
         try:
-            return self._ask_token_endpoint(form)
+            answer = self._ask_token_endpoint(form)
+            if error := answer.get("error"):  # Some providers say so with status 200.
+                raise_status(HTTPStatus.BAD_REQUEST, error, self.token_url())
+            return answer
         except ProviderRefused as refused:
             # A refusal says why (RFC 6749, 5.2). Without that it is the answer of a proxy that finds no provider.
             if not refused.error:

@@ -55,7 +55,7 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     except (requests.RequestException, HTTPError, OSError) as exc:
         raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None
     if response.status_code != HTTPStatus.OK:
-        _raise_status(response.status_code, _error_in(body), url)
+        raise_status(response.status_code, _error_in(body), url)
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -65,7 +65,13 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     return answer
 
 
-def _raise_status(status: int, error: object, url: str) -> NoReturn:
+def raise_status(status: int, error: object, url: str) -> NoReturn:
+    """Raise for an answer with such a status; ``error``: OAuth2's code for the reason, if it has one.
+
+    Raises:
+        ProviderRefused: a user or a token is refused for good.
+        ProviderUnavailable: it may be otherwise later, or when this service's registration was mended.
+    """
     message = f"status {status} at {url}" + (f": {error!r:.80}" if error else "")
     if status // 100 == _CLIENT_ERRORS and status not in _TEMPORARY and error not in _OF_CLIENT:
         raise ProviderRefused(message, error)

@@ -214,7 +214,8 @@ class TestProviderFailures:
         ("body", "status"),
         [
             *((body, 503) for body in (b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}', b'{"access_token": ""}')),
-            (b'{"access_token": "a", "id_token": 5}', 400),
+            *((b'{"access_token": "a", "id_token": 5}', 400), (b'{"error": "bad_verification_code"}', 400)),
+            (b'{"error": "invalid_client"}', 503),
             # How long it holds is looked at by nobody.
             *((b'{"access_token": "a", "expires_%s": {}}' % name, 400) for name in (b"in", b"at")),
         ],
