@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
@@ -27,8 +28,11 @@ logger = logging.getLogger(__name__)
 
 _NAME = "provider"
 _STATE = f"_state_{_NAME}_"
-#: How many sign-ins one browser may have in progress; the size of cookies is limited.
-_MOST_STATES = 3
+#: How many sign-ins one browser may have in progress, and how many characters in JSON they may have together: browsers
+#: drop cookies of more than 4,096 bytes.
+_MOST_STATES, _LONGEST_STATES = 3, 2_700
+#: How many characters in JSON the path may have to which a sign-in leads; a longer one is forgotten.
+_LONGEST_TARGET = 2_000
 _START_AGAIN = "Start again at /login."
 #: Error codes of the provider that are not caused by the user.
 _OUR_FAULT = ("invalid_client", "unauthorized_client", "server_error", "temporarily_unavailable")
@@ -97,8 +101,9 @@ def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
     except ProviderUnavailable as exc:
         _log_trouble(exc)
         reject_without_provider()
-    _forget_old_states()
+    target = target if len(json.dumps(target)) <= _LONGEST_TARGET else "/"
     client.save_authorize_data(redirect_uri=redirect_uri, next=target, **leaving)
+    _forget_old_states()
     return Response(status=302, headers={"Location": leaving["url"]})
 
 
@@ -168,9 +173,10 @@ def _check_first_use(sessions: Sessions, state: str) -> None:
 
 
 def _forget_old_states() -> None:
+    """Forget the oldest sign-ins that were begun, until the others fit into a cookie."""
     states = sorted((name for name in session if name.startswith(_STATE)), key=lambda name: session[name]["exp"])
-    for name in states[: max(0, len(states) - _MOST_STATES + 1)]:
-        session.pop(name)
+    while len(states) > _MOST_STATES or sum(len(json.dumps(session[name])) for name in states) > _LONGEST_STATES:
+        session.pop(states.pop(0))
 
 
 def _refuse_error(error: AuthlibBaseError) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from io import BytesIO
 from unittest.mock import Mock
@@ -168,6 +169,13 @@ class TestAttacks:
             client.get("/login", query_string={"next": "/" + "x" * 200})
 
         assert len(client.get_cookie("sapi_session").value) < 4000
+        # Nor do long addresses that cannot be compressed.
+        for length in (1_900, 1_900, 6_000):
+            target = "/x" + secrets.token_hex(length // 2)
+            link = callback_of(client, "anna", target)
+            assert len(client.get_cookie("sapi_session").value) < 4000
+        # Who comes from an address that does not fit is led to the documentation.
+        assert client.get(link).headers["Location"] == "/"
         # The last three may still be finished.
         oldest, first, *_ = [callback_of(client, "anna") for _ in range(4)]
         assert code_of(client.get(oldest)) == (400, "invalid-request")
