@@ -118,14 +118,14 @@ class IdentityProvider:
     def _tokens(self, form: dict[str, str]) -> dict[str, Any]:
         try:
             answer = self._ask_token_endpoint(form)
-            if error := answer.get("error"):  # Some providers say so with status 200.
-                raise_status(HTTPStatus.BAD_REQUEST, error, self.token_url())
-            return answer
         except ProviderRefused as refused:
             # A refusal says why (RFC 6749, 5.2). Without that it is the answer of a proxy that finds no provider.
             if not refused.error:
                 raise ProviderUnavailable(str(refused)) from None
             raise
+        if error := answer.get("error"):  # Some providers say so with status 200.
+            raise_status(HTTPStatus.BAD_REQUEST, error, self.token_url())
+        return answer
 
     def _ask_token_endpoint(self, form: dict[str, str]) -> dict[str, Any]:
         client, secret = self.settings.oauth_client_id, self.settings.oauth_secret_key.get_secret_value()
