@@ -182,8 +182,12 @@ _CERTIFICATES = {
     62: "its certificate is for another host name",
     64: "its certificate is for another address",
 }
+_NO_HOST = "what `hostname` says is no name or address of a host"
 #: Reasons why there was no connection, the most specific first.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (requests.exceptions.InvalidURL, _NO_HOST),
+    (requests.exceptions.InvalidSchema, _NO_HOST),
+    (urllib3.exceptions.LocationValueError, _NO_HOST),
     (socket.gaierror, "its host name cannot be resolved"),
     (urllib3.exceptions.NameResolutionError, "its host name cannot be resolved"),
     (ssl.SSLCertVerificationError, "its certificate is not trusted"),

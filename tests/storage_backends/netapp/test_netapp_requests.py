@@ -32,8 +32,18 @@ class _Prompt(InMemoryJournal):
         assert seconds > 0
 
 
+@pytest.mark.parametrize("hostname", ["https://filer.test", "filer.test:8443", "a filer", f"{'a' * 64}.test"])
+def test_a_host_that_is_none_is_named_as_the_reason(hostname: str, ontap: Simulator) -> None:
+    with pytest.raises(BackendUnavailable, match="what `hostname` says is no name"):
+        open_backend(ontap, hostname=hostname).list_volumes(journal=InMemoryJournal())
+
+
 @pytest.mark.parametrize(
-    ("status", "times"), [(400, 1), (403, 1), (405, 1), (429, 3), (500, 3), (501, 1), (502, 3), (503, 3), (504, 3)]
+    ("status", "times"),
+    [
+        *((status, 1) for status in (400, 403, 405, 501)),
+        *((status, 3) for status in (408, 425, 429, 500, 502, 503, 504)),
+    ],
 )
 def test_a_read_is_sent_three_times_where_the_filer_may_answer_later(
     status: int, times: int, ontap: Simulator, backend: StorageBackend
