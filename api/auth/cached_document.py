@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
+from api.services import permit_released
 
 #: Seconds after which the document is refreshed.
 FRESH_S = 3600.0
@@ -39,27 +40,30 @@ class CachedDocument:
             ProviderUnavailable: there is no document, or only one that is too old.
         """
         if self._age() > FRESH_S:
-            self.renew()
+            self.renew(is_needed=self._document is None)
         if self._document is None or self._age() > USABLE_S:
             raise ProviderUnavailable("the provider is away, and is left alone for a moment")
         return self._document
 
-    def renew(self) -> None:
-        """Fetch the document again, because an entry is missing, unless that was done too often lately.
+    def renew(self, *, is_needed: bool = True) -> None:
+        """Fetch the document again, unless that was done too often lately; ``is_needed``: an entry is missing.
 
         Raises:
             ProviderUnavailable: it does not answer, and there is no document.
         """
         seen = self._got_at
-        # Other threads use the old document while one thread fetches.
-        patience_s = COMMAND_TIMEOUT_S if self._document is None else 0
-        if not self._lock.acquire(timeout=patience_s):
+        # Other threads use the old document while one thread fetches, if that will do.
+        if not (self._lock.acquire(blocking=False) or (is_needed and self._await_other_thread())):
             return
         try:
             if self._got_at == seen and self._may_ask():
                 self._ask()
         finally:
             self._lock.release()
+
+    def _await_other_thread(self) -> bool:
+        with permit_released():
+            return self._lock.acquire(timeout=COMMAND_TIMEOUT_S)
 
     def _age(self) -> float:
         return self._clock() - self._got_at

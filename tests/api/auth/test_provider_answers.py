@@ -109,7 +109,26 @@ class TestDocument:
         lock = Mock(acquire=Mock(return_value=False))
         monkeypatch.setattr(document, "_lock", lock)
         assert document.get() == {"number": 1}
-        lock.acquire.assert_called_once_with(timeout=0)
+        lock.acquire.assert_called_once_with(blocking=False)
+
+    def test_who_misses_an_entry_waits_for_the_thread_that_fetches(self, source: Provider):
+        """Such as all who have tokens that are signed with a new key."""
+        is_fetching, may_end = Event(), Event()
+
+        def fetch() -> dict[str, Any]:
+            if source.count:
+                is_fetching.set()
+                assert may_end.wait(20)
+            return source.ask()
+
+        document = CachedDocument(fetch, clock=source.clock)
+        document.get()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(document.renew)
+            assert is_fetching.wait(20)
+            Timer(0.05, may_end.set).start()
+            document.renew()
+            assert document.get()["number"] > 1
 
     def test_threads_without_a_document_wait_for_the_thread_that_fetches(self, source: Provider):
         is_fetching, may_end = Event(), Event()
