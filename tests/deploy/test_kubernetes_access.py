@@ -67,6 +67,15 @@ def test_only_workers_have_credentials_of_filers(overlay: str) -> None:
 
 @renders
 @overlay
+def test_each_process_reads_the_secret_of_its_own_and_no_other(overlay: str) -> None:
+    for name, workload in of_kind(rendered(overlay), "Deployment", "StatefulSet").items():
+        secrets = {each["secret"]["secretName"] for each in pod(workload)["volumes"] if "secret" in each}
+        own = component(workload).removesuffix("-list")
+        assert {secret for secret in secrets if not secret.startswith("filer")} == {own}, name
+
+
+@renders
+@overlay
 def test_only_what_sends_webhooks_reads_their_secrets_and_reaches_no_filer(overlay: str) -> None:
     manifests = rendered(overlay)
     readers = {

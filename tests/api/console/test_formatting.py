@@ -148,6 +148,8 @@ def test_a_problem_says_that_nothing_was_changed_only_where_that_is_certain():
         words = wording.next_step({"code": code})
         assert ("not made" in words or "Nothing was changed" in words) is (code in certain), code
         assert certain.get(code, "") in words
+        # Whoever repeats it blindly may make it twice.
+        assert ("Look at the storage system" in words) is (code in ("outcome-unknown", "timed-out")), code
 
 
 def test_values_are_written_as_they_are():

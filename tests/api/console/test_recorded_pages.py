@@ -24,7 +24,7 @@ from api.console.job_links import CHANGES
 from api.schemas.base import Schema
 from api.schemas.jobs import JobSchema, ProblemSchema
 from api.schemas.resources import SnapshotSchema, VolumeSchema
-from tests.api.console.recorded.answers import AnsweringApi
+from tests.api.console.recorded.answers import Answer, AnsweringApi, listing, one
 from tests.api.console.recorded.cases import ACTIONS, VOLUMES, Case
 from tests.api.console.recorded.cases_of_jobs import JOBS, OVERVIEW, POLICIES, QUIET, STATES
 from tests.api.console.recorded.documents import NOW, job, problem, queued, snapshot, volume
@@ -168,6 +168,29 @@ def test_calls_of_the_api_have_the_credentials_but_not_the_conditions_of_the_req
     assert api.headers & set(_OF_THE_PAGE) == {"Accept", "Prefer"}
     assert api.headers >= {"Authorization", "Cookie", *sent}
     assert not {"RAW_URI", "REQUEST_URI"} & api.environ.keys()
+
+
+@pytest.mark.parametrize("state", ["offline", "restricted", "mixed", "error", "online"])
+def test_a_volume_in_another_state_than_online_stands_out(
+    front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    case = CASES["volume"]
+    changed = {
+        "GET /v4/filer/volumes/db01": one(volume(state=state)),
+        "GET /v4/filer/volumes": listing([volume(state=state)]),
+    }
+    monkeypatch.setattr("api.console.api_client.run_wsgi_app", AnsweringApi({**case.answers, **changed}))
+    for address in (case.address, "/console/filer/volumes"):
+        page = front_end.client().get(address).text
+        assert (f'<span class="state state-failed">{state}</span>' in page) is (state != "online"), address
+
+
+def test_a_name_of_any_letters_is_requested_as_it_is(front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/v4/filer/volumes/dä€日"
+    api = AnsweringApi({f"GET {path}": Answer(problem("no-such-volume"), 404)})
+    monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
+    assert front_end.client().get(path.replace("/v4", "/console")).status_code == 404
+    assert [line.partition(" Prefer")[0] for line in api.asked] == [f"GET {path}"]
 
 
 def test_a_call_comes_from_the_proxy_that_the_page_was_requested_through(

@@ -33,6 +33,14 @@ class TestRollBack:
             assert client.post(self._FORM, data=fields | {"later": later}).status_code == 422
         assert client.post(self._FORM, data=fields | {"later": "second third"}).status_code == 303
 
+    def test_each_snapshot_that_goes_is_named(self, client, worker, filled):
+        later = ["second", *(f"s{number:02}" for number in range(9))]
+        for name in later[1:]:
+            worker.carry_out(accepted(client.post(f"/v4/filer/volumes/db01/snapshots/{name}", json={})))
+        page = client.get(f"{self._FORM}?from_snapshot=first").text
+        assert re.findall(r'<li class="break">([^<]+)</li>', page) == later
+        assert re.findall(r'name="later" value="([^"]*)"', page) == [" ".join(later)]
+
     def test_later_snapshots_are_not_listed_while_they_are_unknown(self, client, front_end, filled, no_wait):
         front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*snapshots*"))
         answer = client.get(f"{self._FORM}?from_snapshot=first")

@@ -104,6 +104,11 @@ class TestVolumes:
         assert client.get(_VOLUMES).status_code == 202
         assert reads() == before + 1
 
+    @pytest.mark.parametrize("number", ["0²", "٣", "-1", "1e3", "9" * 99, ""])
+    def test_what_is_no_number_of_a_page_is_the_first(self, client, filled, number):
+        page = client.get(_VOLUMES, query_string={"page": number})
+        assert (page.status_code, "1 to 13 of 13" in page.text) == (200, True)
+
 
 class TestCapacity:
     def test_capacity_is_computed_again_only_when_the_listing_has_changed(self, client, worker, filled, monkeypatch):
