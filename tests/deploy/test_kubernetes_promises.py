@@ -275,3 +275,11 @@ def test_two_of_each_are_on_different_nodes(overlay: str) -> None:
             assert (spread["topologyKey"], spread["maxSkew"]) == ("kubernetes.io/hostname", 1), name
             labels = workload["spec"]["template"]["metadata"]["labels"]
             assert spread["labelSelector"]["matchLabels"].items() <= labels.items(), name
+
+
+@on_openshift
+def test_the_proxy_has_room_for_what_clients_have_not_read(overlay: str) -> None:
+    volumes = {volume["name"]: volume for volume in pod(workloads(overlay)["api"])["volumes"]}
+    (largest,) = re.findall(r"proxy_max_temp_file_size (\w+);", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
+    # Of several slow readers at a time; a pod that needs more is ended.
+    assert 8 * size(largest) <= mebibytes(volumes["proxy-tmp"]["emptyDir"]["sizeLimit"]) * 2**20

@@ -16,8 +16,9 @@ _VOLUMES = "/console/filer/volumes"
 class TestRollBack:
     _FORM = "/console/filer/volume-actions/roll-back/db01"
 
-    def test_a_snapshot_is_chosen_first(self, client, filled):
-        page = client.get(self._FORM).text
+    @pytest.mark.parametrize("named", ["", "?from_snapshot=", "?from_snapshot=gone"])
+    def test_a_snapshot_is_chosen_first(self, client, filled, named):
+        page = client.get(f"{self._FORM}{named}").text
         assert f'href="{self._FORM}?from_snapshot=first"' in page
         assert '<form class="form' not in page
 

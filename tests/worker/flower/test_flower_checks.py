@@ -49,9 +49,13 @@ def test_an_end_of_sessions_counts_by_name_and_subject_and_for_cookies_of_no_tim
 
 def test_client_addresses_come_from_trusted_proxies(checks: Any, audit: Path):
     flower = checks(trusted_networks=("10.0.0.0/8",), trusted_proxies=1)
-    flower.note(request_with("/tasks", {"X-Forwarded-For": "192.0.2.9, 10.1.1.1"}), "access", allowed=False)
-    (line,) = (json.loads(text) for text in audit.read_text().splitlines())
-    assert (line["address"], line["target"], line["auth_method"]) == ("10.1.1.1", "flower/tasks", "session")
+    through = {"X-Forwarded-For": "192.0.2.9, 10.1.1.1"}
+    for sent in ({}, {"Authorization": "Basic YTpi"}):
+        flower.note(request_with("/tasks", through | sent), "access", allowed=False)
+    lines = [json.loads(text) for text in audit.read_text().splitlines()]
+    assert [(line["address"], line["target"], line["auth_method"]) for line in lines] == [
+        ("10.1.1.1", "flower/tasks", "session"), ("10.1.1.1", "flower/tasks", "basic"),
+    ]  # fmt: skip
 
 
 def test_whether_browsers_use_tls(checks: Any):
