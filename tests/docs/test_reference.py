@@ -36,6 +36,8 @@ _DOCUMENT: dict[str, Any] = {
                 },
             },
             "ListedThing": {"properties": {"state": {"type": "string"}}},
+            # There is none but as a part of listings.
+            "ListedPart": {"properties": {"state": {"type": "string"}}},
             "Anything": {"description": "Whatever it is."},
             "Nothing": {},
         }
@@ -46,7 +48,8 @@ _DOCUMENT: dict[str, Any] = {
 def test_every_part_of_the_document_is_in_the_reference() -> None:
     lines = markdown(_DOCUMENT).splitlines()
     assert [line for line in lines if line.startswith("### ")] == [
-        "### GET /things/{name}", "### DELETE /things/{name}", "### Thing", "### Anything", "### Nothing",
+        "### GET /things/{name}", "### DELETE /things/{name}", "### Thing", "### Part", "### Anything",
+        "### Nothing",
     ]  # fmt: skip
     for line in (
         r"| `name` (needed) | path | string | a\|b c |",
