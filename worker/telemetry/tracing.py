@@ -155,10 +155,9 @@ def _attached(context: Any) -> Iterator[None]:
 
 def _context_of(traceparent: str) -> Any:
     from opentelemetry import propagate
-    from opentelemetry.context import Context
 
-    # Below nothing, where there is none: not below whatever is current.
-    return propagate.extract({"traceparent": traceparent}, context=Context())
+    # Below nothing, where there is none: extraction begins with the root context, not with what is current.
+    return propagate.extract({"traceparent": traceparent})
 
 
 def _exporters(names: str) -> Iterator[Any]:

@@ -150,6 +150,9 @@ class TestNames:
         (tmp_path / "other.toml").write_text('[o]\ndriver = "DummyStorage"\n')
         other = {**folder, "SAPI_BACKENDS_FILE": str(tmp_path / "other.toml")}
         assert Subsystems.names_from_environment(other) == ("o",)
+        # A variable that is blank is not set.
+        for sources, name in ((folder, "n"), (other, "o")):
+            assert Subsystems.names_from_environment({**sources, "SAPI_BACKENDS": " \n"}) == (name,)
 
     def test_are_not_read_from_the_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "backends.toml").write_text('[n]\ndriver = "DummyStorage"\n')

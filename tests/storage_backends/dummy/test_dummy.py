@@ -160,13 +160,18 @@ class TestRollingBack(OfDummy):
         assert replace(clone, creation_time=None) == replace(expected, creation_time=None)
 
     def test_a_clone_is_in_service_whatever_its_source_was(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
-        (tmp_path / "records.json").write_text(json.dumps([{"name": "home", "state": "offline"}]))
+        made_at = "2017-08-10T12:00:00Z"
+        (tmp_path / "records.json").write_text(
+            json.dumps([{"name": "home", "state": "offline", "creation_time": made_at}])
+        )
         backend = open_dummy(volumes=str(tmp_path / "records.json"))
         backend.create_snapshot("home", "before", journal=journal())
 
         clone = backend.clone_volume("copy", journal=journal(), from_volume="home", from_snapshot="before")
 
         assert (clone.state, clone.type, clone.junction_path) == ("online", "rw", "/copy")
+        assert clone.creation_time is not None
+        assert clone.creation_time > made_at
 
 
 class TestClock(OfDummy):

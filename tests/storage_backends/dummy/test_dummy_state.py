@@ -265,6 +265,9 @@ def _restrict_all(backend: DummyStorage) -> None:
     assert backend._database._inherited == [inherited]
     for volume in backend.list_volumes(journal=journal()):
         backend.restrict_volume(volume.name, journal=journal())
+    backend.close()
+    # Raises where the connection is closed.
+    assert not inherited.in_transaction
 
 
 def _exit_during_a_change(folder: Path) -> None:

@@ -47,6 +47,16 @@ class TestSnapshots:
         backend.roll_back_volume("home", journal=rolled_back, from_snapshot="odd")
         assert rolled_back.facts["later_uuids"] == ""  # None that is certainly newer could show the outcome.
 
+    def test_a_roll_back_records_the_newest_of_many_later_ones(self, ontap: Simulator, backend: StorageBackend) -> None:
+        """The storage system deletes the oldest ones by itself, which must not count as the roll-back's effect."""
+        home = ontap.world.add_volume("home")
+        uuids = [ontap.world.add_snapshot(home, f"s{number:02d}")["uuid"] for number in range(23)]
+        rolled_back = journal()
+
+        backend.roll_back_volume("home", journal=rolled_back, from_snapshot="s00")
+
+        assert rolled_back.facts["later_uuids"].split() == uuids[3:]
+
     def test_without_purgeable_ones_the_limit_is_an_error(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 1
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "owned", owners=["volume_clone"])

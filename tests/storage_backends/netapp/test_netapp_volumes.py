@@ -255,8 +255,11 @@ class TestUpdate:
         assert [volume.filer_address for volume in backend.list_restricted_volumes(journal=journal())] == [None]
         assert {seen.path for seen in ontap.requests} == {"/storage/volumes"}
 
-    def test_a_volume_can_be_reinstated_at_its_own_path(self, ontap: Simulator, backend: StorageBackend) -> None:
-        ontap.world.add_volume("out", state="restricted", nas={"path": "/OUT"})
+    @pytest.mark.parametrize("mounted", ["/out", "/OUT"])
+    def test_a_volume_can_be_reinstated_at_its_own_path(
+        self, mounted: str, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        ontap.world.add_volume("out", state="restricted", nas={"path": mounted})
         ontap.world.add_volume("other", nas={"path": "/other"})
 
         with pytest.raises(AlreadyExists):

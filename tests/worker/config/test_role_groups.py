@@ -14,6 +14,7 @@ from worker.config.role_groups import groups_in
     [
         ({"groups": ["a", "b"]}, "groups", ("a", "b")),
         ({"groups": "a"}, "groups", ("a",)),
+        ({"groups": "a b,c"}, "groups", ("a b,c",)),
         ({"groups": ["a", 1, None]}, "groups", ("a",)),
         ({"groups": []}, "groups", ()),
         ({"groups": {"a": 1}}, "groups", ()),

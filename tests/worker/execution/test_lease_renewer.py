@@ -6,6 +6,7 @@ import threading
 import time
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -37,6 +38,15 @@ def test_leases_are_renewed_at_intervals_despite_errors(harness: Harness, error:
         renewer.join(20)
     assert not renewer.is_alive()
     assert [line["event"] for line in lines] == ["lease.renewal-failed"]
+
+
+@pytest.mark.parametrize(("lease_s", "every_s"), [(3, 0.5), (6, 1.0), (40, 1.0)])
+def test_leases_are_renewed_six_times_in_their_duration_and_at_least_each_second(lease_s: int, every_s: float):
+    """A renewal also passes on that a cancellation was requested."""
+    renewer = LeaseRenewer(SimpleNamespace(), lease_s, on_hang=lambda _: None)  # type: ignore[arg-type]
+    renewer._over = over = Mock(wait=Mock(return_value=True))
+    renewer.run()
+    over.wait.assert_called_once_with(every_s)
 
 
 def test_leases_of_ended_jobs_are_not_renewed(harness: Harness):

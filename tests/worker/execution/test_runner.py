@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from unittest.mock import Mock
 
@@ -29,12 +30,14 @@ def _all_free(harness: Harness, runner: JobRunner) -> bool:
 
 def test_a_job_is_carried_out_and_events_are_sent_to_flower(harness: Harness, runner: JobRunner, heard: FlowerEvents):
     job_id = harness.accept("create_volume")
+    began = time.perf_counter()
     message(runner, job_id)
+    took_s = time.perf_counter() - began
     assert harness.job(job_id).state is State.SUCCEEDED
     assert heard.of(job_id) == ["started", "succeeded"]
     kind, fields = heard.last()
     assert (kind, fields["result"]) == ("succeeded", None)
-    assert 0 < fields["runtime"] < 60
+    assert 0 < fields["runtime"] <= took_s
     assert _all_free(harness, runner)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from storage_backends.journal import InMemoryJournal
@@ -114,6 +116,19 @@ def test_a_failed_member_fails_the_batch_and_the_others_continue(harness: Harnes
     assert [error["pointer"] for error in failure.errors] == ["/requests/0"]
     assert failure.errors[0]["detail"].startswith("already-exists: ")
     assert states(harness, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
+
+
+def test_results_of_members_are_given_also_where_their_jobs_do_not_show_them(harness: Harness, node: Node):
+    """A job shows results of up to 8 KB; the result of a batch has those of its members up to a megabyte."""
+    rules = [f"host{number}.example.org" for number in range(600)]
+    batch_id = harness.accept_batch(harness.new("create_policy", policy="long", rules=rules))
+    run(harness, node, batch_id)
+    ((member_id, status),) = harness.batches.members(batch_id)
+    assert status is not None
+    assert json.loads(status.result) == {"name": "long", "rules": rules}
+    alone = harness.jobs.get(member_id)
+    assert alone is not None
+    assert alone.result == b""
 
 
 def test_with_stop_a_batch_without_failures_continues(harness: Harness, node: Node):

@@ -49,8 +49,8 @@ def test_an_id_is_valid_in_one_spelling_and_with_its_secret_only():
     # As an earlier release made it.
     assert ids.is_ours("01a221fe-faea-7a99-b17f-96486fb8edbe")
     assert not JobIds(b"other").is_ours(job_id)
-    # Another mark, and another number with the mark of this one.
-    marks = [str(uuid.UUID(int=value.int ^ (1 << bit))) for bit in (0, 40)]
+    # Another mark, and another number with the mark of this one: every bit counts.
+    marks = [str(uuid.UUID(int=value.int ^ (1 << bit))) for bit in range(128)]
     others = (job_id.upper(), f"{{{job_id}}}", value.hex, *marks, str(uuid.uuid4()), "x", "")
     assert [other for other in others if ids.is_ours(other)] == []
     # Only these are looked up in Redis.

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from itertools import count
 from queue import Queue
 from types import SimpleNamespace
@@ -166,6 +167,24 @@ def test_a_waiting_slot_for_a_reply_is_released(harness):
         assert replies.wait("job", SOON_S) == b"null"
     with places:
         assert replies.wait("job", SOON_S) == b""
+
+
+@pytest.mark.parametrize(("rules", "is_small"), [(1, True), (600, False)])
+def test_a_reply_holds_a_result_that_its_job_shows(harness: Harness, rules: int, is_small: bool):
+    """The caller reads any other one from the key that holds it, so that Redis need not hold it twice."""
+    matches = [f"host{number}.example.org" for number in range(rules)]
+    new = replace(harness.new("create_policy", policy="team", rules=matches), wants_reply=True)
+    job_id = harness.jobs.accept(new)[1]
+    harness.node().carry_out(job_id)
+    (reply,) = harness.client.lrange(f"{PREFIX}reply:{job_id}", 0, -1)
+    assert reply == (harness.jobs.result(job_id) if is_small else b"")
+
+
+def test_nothing_is_waited_for_so_briefly_that_redis_might_wait_for_ever(harness, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("worker.jobs.replies.blocking_pop", pop := Mock(return_value=None))
+    queue = ReplyQueue(harness.client, PREFIX, threading.BoundedSemaphore(1), threading.Event())
+    assert queue.wait("job", 0.0009) == b""
+    assert not pop.called
 
 
 @pytest.fixture

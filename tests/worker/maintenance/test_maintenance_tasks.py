@@ -100,16 +100,22 @@ def test_the_health_of_a_storage_system_is_published(harness: Harness):
     filer: Any = Filer()
     gateway = BackendGateway(SUBSYSTEM, lambda: filer, Listings(harness.client, harness.scripts, harness.settings))
     monitor = HealthMonitor({SUBSYSTEM: gateway}, harness.client, PREFIX)
+    logged: list[tuple[str, str]] = []
     for error, status, code in (
         (None, "available", ""), (BackendUnavailable("away"), "unavailable", "backend-unavailable"),
         (RuntimeError("a mistake"), "unavailable", "backend-error"),
     ):  # fmt: skip
         filer.error = error
-        monitor._check(gateway)
+        with capture_logs() as lines:
+            for _ in range(2):
+                monitor._check(gateway)
+        logged += [(line["event"], line["log_level"]) for line in lines if line["event"] != "filer.check-failed"]
         report = json.loads(harness.client.get(f"{PREFIX}health:{SUBSYSTEM}") or "")
         assert (report["status"], report["code"]) == (status, code)
         assert report["detail"] == "almost full" if error is None else report["detail"]
         assert 100 < harness.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
+    # Only what has changed is logged.
+    assert logged == [("filer.available", "info"), ("filer.unavailable", "error")]
 
 
 def test_jobs_that_do_not_end_in_time_after_a_drain_are_left(monkeypatch: pytest.MonkeyPatch):
