@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from storage_backends.netapp.ontap.error_codes import (
     is_no_operation,
     names_unknown_field,
 )
-from storage_backends.netapp.ontap.responses import Answer, NotSent, OntapError, ResponseLost, transport_failure
+from storage_backends.netapp.ontap.responses import Answer, NotSent, OntapError, ResponseLost, read, transport_failure
 from storage_backends.netapp.ontap.transport import CALL, new_session
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import attempt, furnish
@@ -51,6 +52,15 @@ def test_a_code_is_a_number(code: Any, number: int | None) -> None:
     error = Answer(400, {"error": {"code": code, "message": None, "target": "name"}}).error
     assert error == OntapError(number, "", "name")
     assert Answer(400, {"error": "no"}).error is None
+
+
+@pytest.mark.parametrize(
+    ("pause", "seconds"),
+    [("7", 7.0), ("0", 0.0), ("", None), ("soon", None), ("-1", None), ("1.5", None), ("\xb2", None), ("9" * 19, None)],
+)
+def test_a_pause_that_is_asked_for_is_a_whole_number_of_seconds(pause: str, seconds: float | None) -> None:
+    response: Any = SimpleNamespace(status_code=503, content=b"", headers={"Retry-After": pause} if pause else {})
+    assert read(response, is_question=False).retry_after_s == seconds
 
 
 def test_a_refusal_with_a_code_is_one_with_any_status(ontap: Simulator) -> None:

@@ -109,6 +109,7 @@ def test_jobs_that_a_request_may_have_started() -> None:
         {"uuid": "2", "description": f"{url}?return_timeout=0", "state": "paused"},
         {"uuid": "3", "description": f"{url}/new", "state": "queued", "svm": {"name": "vs1"}},
         {"uuid": "4", "description": url},
+        {"uuid": "5", "description": f"{url}?name=a/b", "state": "running"},
         {"uuid": "ended", "description": url, "state": "success"},
         {"uuid": "another vserver", "description": url, "state": "running", "svm": {"name": "vs2"}},
         {"uuid": "another object", "description": f"{url}/snapshots/s", "state": "running"},
@@ -117,5 +118,5 @@ def test_jobs_that_a_request_may_have_started() -> None:
     ]
     odd: list[Any] = [None, url, 5, ["uuid"], {}]
     filer: Any = _Answers({"records": [*odd, *listed]}, {"records": listed})
-    assert jobs.unfinished_jobs(filer, url, journal=InMemoryJournal()) == ["1", "2", "3", "4"]
-    assert jobs.job_uuids(filer, url, journal=InMemoryJournal()) == ["1", "2", "3", "4", "ended"]
+    assert jobs.unfinished_jobs(filer, url, journal=InMemoryJournal()) == ["1", "2", "3", "4", "5"]
+    assert jobs.job_uuids(filer, url, journal=InMemoryJournal()) == ["1", "2", "3", "4", "5", "ended"]

@@ -151,6 +151,17 @@ def test_limits_of_a_lease_count_from_when_the_claim_was_sent(harness: Harness):
         lease.checkpoint()
 
 
+@pytest.mark.parametrize(("lease_s", "valid_s"), [(3, 2.25), (8, 6.0), (40, 38.0)])
+def test_it_ends_here_two_seconds_before_it_ends_in_redis_or_a_quarter_where_it_is_short(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, lease_s: int, valid_s: float
+):
+    node = harness.node()
+    job = node.claim(harness.accept("create_volume")).job
+    monkeypatch.setattr("worker.execution.lease.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    lease = Lease(harness.scripts, job, "token", sent_at=1000.0, lease_s=lease_s, limit_s=600, drain=node.drain)
+    assert lease.seconds_left == valid_s
+
+
 def test_a_job_over_its_time_limit_is_stopped(harness: Harness):
     lease = harness.node().claim(harness.accept("create_volume"))
     lease.limit_at = time.monotonic() - 1
