@@ -89,7 +89,8 @@ def _cached_copy(read_request: ReadRequest) -> ReadResult | None:
 
 
 def _has_newer_collection(listing_state: ListingState) -> bool:
-    return listing_state.as_of_ms < listing_state.collection_as_of_ms <= listing_state.now_ms
+    # One from before the clock was set back is not fresh.
+    return listing_state.as_of_ms < listing_state.collection_as_of_ms
 
 
 def _from_collection(read_request: ReadRequest) -> ReadResult | None:

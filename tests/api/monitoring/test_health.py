@@ -67,9 +67,10 @@ def test_only_failed_probes_are_logged(front_end, alone, redis_client):
     assert requests == [("/readyz", 503)]
 
 
-def test_redis_that_fails_after_the_probe_is_reported_as_down(front_end, redis_client, monkeypatch):
+@pytest.mark.parametrize("error", [redis.ConnectionError, redis.TimeoutError, redis.ResponseError])
+def test_redis_that_fails_after_the_probe_is_reported_as_down(front_end, redis_client, monkeypatch, error):
     def fail(*_: object) -> None:
-        raise redis.ConnectionError("Connection closed by server.")
+        raise error("Connection closed by server.")
 
     assert front_end.stranger().get("/readyz").status_code == 200
     monkeypatch.setattr("api.monitoring.readiness.check", fail)

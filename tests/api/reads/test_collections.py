@@ -150,6 +150,16 @@ def test_the_page_size_is_limited_by_default(listed, monkeypatch):
     assert names(answer) == names(listed.get())[7:12]
 
 
+@pytest.mark.parametrize("query", ["", "&name=*"])
+def test_a_page_that_names_no_limit_is_as_long_as_one_may_be(listed, monkeypatch, query):
+    """As the last part of a listing that a client began to page through."""
+    whole = names(listed.get())
+    token = dict(parse_qsl(urlsplit(next_path(listed.get(f"volumes?limit=7{query}"))).query))["page_token"]
+    assert names(listed.get(f"volumes?page_token={token}{query}")) == whole[7:]
+    monkeypatch.setattr("api.reads.collection_response.MOST_LIMIT", 5)
+    assert pages(listed, f"volumes?page_token={token}{query}")[:2] == [whole[7:12], whole[12:17]]
+
+
 def test_invalid_page_tokens_are_refused(listed):
     path = next_path(listed.get("volumes?limit=7&sort=name"))
     query = dict(parse_qsl(urlsplit(path).query))

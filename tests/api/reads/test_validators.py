@@ -18,6 +18,7 @@ def test_etags(service):
     assert packed.headers["Content-Encoding"] == "gzip"
     # The same bytes from every process, without the time: they have the same entity tag.
     assert packed.data[4:8] == bytes(4)
+    assert {*packed.headers.keys()} ^ {*plain.headers.keys()} == {"Content-Encoding"}
     for tag in (
         plain.headers["ETag"],
         packed.headers["ETag"],

@@ -61,6 +61,8 @@ def test_unchanged_is_304(ask):
     assert packed.headers["Content-Encoding"] == "gzip"
     # The same bytes from every process, without the time: they have the same entity tag.
     assert packed.data[4:8] == bytes(4)
+    plain = ask("GET", "/dummy/volumes")
+    assert {*packed.headers.keys()} ^ {*plain.headers.keys()} == {"Content-Encoding"}
     assert packed.headers["ETag"] != first.headers["ETag"]
     assert set(packed.headers["Vary"].split(", ")) >= {"Accept-Encoding", "Authorization", "Cookie", "X-Fields"}
     masked = ask("GET", "/dummy/volumes", Accept_Encoding="gzip", X_Fields="name")
