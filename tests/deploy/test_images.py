@@ -176,7 +176,7 @@ def test_the_health_check_uses_the_ports_of_the_image(file: str, named: str) -> 
 def test_the_front_end_listens_at_every_address_of_its_container() -> None:
     """Clients, probes and monitoring are outside of it."""
     listens = re.findall(r"(GRANIAN_HOST|SAPI_ADMIN_ADDRESS)=(\S+)", (ROOT / "Dockerfile.api").read_text("utf-8"))
-    assert sorted(listens) == [("GRANIAN_HOST", "0.0.0.0"), ("SAPI_ADMIN_ADDRESS", "0.0.0.0")]  # noqa: S104
+    assert sorted(listens) == [("GRANIAN_HOST", "0.0.0.0"), ("SAPI_ADMIN_ADDRESS", "0.0.0.0")]
 
 
 def test_the_interpreter_is_set_alike_in_both_images_and_has_a_home_that_can_be_written() -> None:

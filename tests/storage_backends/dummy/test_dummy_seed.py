@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from storage_backends.configuration.options import DummyOptions
-from storage_backends.dummy import DummyStorage
-from storage_backends.errors import StorageError
+from storage_backends.dummy import DummyStorage, database
+from storage_backends.errors import BackendUnavailable, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Volume
 from tests.storage_backends.conftest import OpenDummy
@@ -101,3 +103,26 @@ class TestSeeds:
     def test_a_missing_file_is_refused(self, path: str, open_dummy: OpenDummy) -> None:
         with pytest.raises(ValueError, match="volumes"):
             open_dummy(volumes=path)
+
+
+def test_a_state_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    made: list[object] = []
+
+    def seed(connection: sqlite3.Connection) -> None:
+        with (tmp_path / "state.lock").open("a") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made.append(connection)
+
+    state = database.Database(tmp_path / "state", seed=seed, prune=lambda _: None)
+    with state.reading():
+        assert len(made) == 1
+    state.close()
+
+
+def test_a_state_that_another_process_opens_for_too_long_is_unavailable(open_dummy: OpenDummy, tmp_path: Path) -> None:
+    dummy = open_dummy()
+    dummy._database._lock_timeout_s = 0.0
+    with (tmp_path / "dummy.sqlite3.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BackendUnavailable):
+            dummy.check()

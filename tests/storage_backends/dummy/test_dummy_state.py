@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import multiprocessing
 import os
@@ -160,19 +159,6 @@ class TestState:
         assert worker.exitcode == -signal.SIGKILL
         assert len(open_dummy(volumes=20).list_volumes(journal=journal())) == 20
 
-    def test_is_made_by_one_process_at_a_time(self, tmp_path: Path) -> None:
-        made: list[object] = []
-
-        def seed(connection: sqlite3.Connection) -> None:
-            with (tmp_path / "state.lock").open("a") as lock, pytest.raises(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            made.append(connection)
-
-        state = database.Database(tmp_path / "state", seed=seed, prune=lambda _: None)
-        with state.reading():
-            assert len(made) == 1
-        state.close()
-
     def test_that_is_locked_for_too_long_is_unavailable(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         backend = open_dummy()
         backend.check()
@@ -184,14 +170,6 @@ class TestState:
                 backend.create_volume("home", journal=journal())
         assert refusal.value.transient
         assert str(tmp_path) not in str(refusal.value)
-
-    def test_that_another_opens_for_too_long_is_unavailable(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
-        dummy = open_dummy()
-        dummy._database._lock_timeout_s = 0.0
-        with (tmp_path / "dummy.sqlite3.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with pytest.raises(BackendUnavailable):
-                dummy.check()
 
     def test_that_cannot_be_written_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

@@ -219,7 +219,7 @@ def test_who_is_refused_by_the_provider_is_not_sent_back_to_it(provider: Provide
 def test_an_answer_that_is_no_object_lets_nobody_in(provider: Provider, audit: Path, answer: Any):
     provider.answers["/groups"] = answer
     with pytest.raises(tornado.web.HTTPError, match="makes no sense"):
-        _come_back()
+        _return_from_provider()
     assert _refusals(audit) == [("sign-in", False, "sign-in-unavailable")]
 
 
