@@ -75,7 +75,7 @@ class Ended:
 
 @dataclass
 class CommandLine:
-    """Types commands, with a configuration folder of its own."""
+    """Runs commands, with a configuration folder of its own."""
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class CommandLine:
         }
 
     def __call__(self, *words: str) -> Ended:
-        """Run a command in this process, as the program does: nobody is there to be asked, nothing is a terminal."""
+        """Run a command in this process, as the program does, without a terminal."""
         out, err = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, self.whole_environment(), clear=True),
@@ -107,7 +107,7 @@ class CommandLine:
         return Ended(ended.value.code, out.getvalue(), err.getvalue())
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
-        """Start the program, as somebody with a shell would."""
+        """Start the program as a process, as a shell does."""
         return subprocess.Popen(
             [PROGRAM, *words],
             cwd=self.home,

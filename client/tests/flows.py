@@ -51,7 +51,7 @@ def run(flow: Any, *answers: Any) -> tuple[Any, list[Request], list[float]]:
             if not isinstance(command, ReadChunk):
                 sent.append(command.request)
             if not replies and not isinstance(command, Send):
-                break  # Nobody wants any more.
+                break  # No more events are wanted.
             reply = replies.pop(0)
             command = fail(flow, reply) if isinstance(reply, ConnectionLost) else advance(flow, reply)
     assert replies == []

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Hands bytes on, both ways, for as long as nothing else is wanted.
+    """Passes bytes on, both ways, unless configured otherwise.
 
     Attributes:
         lose: answers that are still to be lost: the service gets the request, the client gets nothing.
@@ -29,7 +29,7 @@ class Proxy:
         self.pass_on.set()
         self.requests: list[str] = []
         self.seen = b""
-        #: Set when an answer was handed on.
+        #: Set when an answer was passed on.
         self.answered = threading.Event()
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None

@@ -1,4 +1,4 @@
-"""A real terminal for a command: what is shown there, and what somebody types."""
+"""A pseudo-terminal for a command: its output, and typed input."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was shown, without colours and movements."""
+        """The output, without colours and cursor movements."""
         return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
 
     def wait_for(self, text: str) -> None:
-        """Return when this is shown."""
+        """Return when this text is in the output."""
         until = time.monotonic() + _LIMIT_S
         while text not in self.text:
             assert time.monotonic() < until, self.text
@@ -73,7 +73,7 @@ class Terminal:
             return False
         try:
             data = os.read(self._end, 65536)
-        except OSError:  # Linux says so when the other end is closed.
+        except OSError:  # Linux raises this when the other end is closed.
             return False
         self.raw += data.decode()
         return bool(data)

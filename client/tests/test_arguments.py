@@ -1,4 +1,4 @@
-"""No argument of a method of the package is lost on the way: each changes what is sent, or how long is waited."""
+"""Every argument of a method of the package has an effect: on the request, or on the time limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OTHERS: dict[str, Any] = {
 _ALSO: dict[str, dict[str, Any]] = {"volumes.update": {"size_total": 8}}
 #: They send nothing.
 _SILENT = {"from_environment", "close", "subsystem", "bound", "of"}
-#: They look at the process, or go on for ever, and wait for nothing.
+#: They read the configuration, or run for ever, and have no time limit.
 _AT_ONCE = {"client.is_alive", "client.readiness", "client.metrics", "client.events"}
 
 
@@ -72,9 +72,9 @@ def sent_by(label: str, chosen: dict[str, Any], timeout: float | None = None, to
 
 
 @pytest.mark.parametrize("label", methods())
-def test_no_argument_is_lost(label: str) -> None:
+def test_every_argument_has_an_effect(label: str) -> None:
     without = sent_by(label, {})
-    # What is not said is left out, and is not null.
+    # Missing settings are left out, and are not null.
     assert not [line for line in without if None in (line[3] or {}).values()]
     needed, others = needed_and_other(methods()[label])
     chosen = {name: _OTHERS.get(name, name) for name in others}
@@ -96,12 +96,12 @@ def test_names_are_escaped_in_paths(label: str) -> None:
 
 
 @pytest.mark.parametrize("label", sorted(methods().keys() - _AT_ONCE))
-def test_every_call_has_the_time_of_its_client(label: str) -> None:
+def test_every_call_has_the_timeout_of_its_client(label: str) -> None:
     # Each of its requests, with a second for the answer's way.
     assert max(limit_s for *_, limit_s in sent_by(label, {}, timeout=9.0)) <= 10 < sent_by(label, {})[0][-1]
 
 
-def test_events_wait_for_a_service_that_is_away_for_the_time_of_the_client() -> None:
+def test_events_wait_for_an_unavailable_service_for_the_timeout_of_the_client() -> None:
     driver, by_name = parts(timeout=0.0)
     driver.iterate = lambda flow: flow  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
@@ -109,18 +109,18 @@ def test_events_wait_for_a_service_that_is_away_for_the_time_of_the_client() -> 
 
 
 @pytest.mark.parametrize("label", methods())
-def test_every_request_says_who_asks(label: str) -> None:
+def test_every_request_has_the_credentials(label: str) -> None:
     assert [line for line in sent_by(label, {}, token="t") if "Bearer t" not in line[4]] == []
 
 
 @pytest.mark.parametrize("label", [label for label in methods() if "timeout" in needed_and_other(methods()[label])[1]])
-def test_the_time_of_a_call_is_that_of_each_request_and_may_be_none(label: str) -> None:
+def test_the_timeout_of_a_call_applies_to_each_request_and_is_optional(label: str) -> None:
     for timeout in (9.0, 0):
         assert max(limit_s for *_, limit_s in sent_by(label, {"timeout": timeout}, timeout=60.0)) <= timeout + 1
 
 
 @pytest.mark.parametrize("label", ["volumes.create", "volumes.update", "volumes.clone"])
-def test_a_setting_that_is_none_is_left_out(label: str) -> None:
+def test_settings_that_are_none_are_left_out(label: str) -> None:
     """As the command line has all that were not chosen."""
     base = {"size_total": 7}
     others = [name for name in needed_and_other(methods()[label])[1] if name not in {"wait", *base}]
@@ -132,7 +132,7 @@ def test_a_setting_that_is_none_is_left_out(label: str) -> None:
     ("label", "path"),
     [("is_alive", "/healthz"), ("readiness", "/readyz"), ("metrics", "/metrics"), ("subsystems", "/conf/subsystems")],
 )
-def test_each_question_about_the_service_is_asked_where_it_is_answered(label: str, path: str) -> None:
+def test_each_method_about_the_service_requests_its_path(label: str, path: str) -> None:
     assert [line[:2] for line in sent_by(f"client.{label}", {})] == [("GET", path)]
 
 
@@ -142,7 +142,7 @@ def test_the_groups_of_each_role_are_requested() -> None:
 
 
 @pytest.mark.parametrize("name", ["refresh", "ended", "cancel", "retry"])
-def test_a_job_leads_to_the_same_kind_of_result_after_each_method(name: str) -> None:
+def test_a_job_returns_the_same_type_of_result_after_each_method(name: str) -> None:
     job = Job.bound(JobRecord.of(JOB), parts()[1]["job"]._executor, Lock.of)
     assert isinstance(getattr(job, name)().wait(), Lock)
 
@@ -157,7 +157,7 @@ def _added_by(method: Callable[..., Any], chosen: dict[str, Any]) -> Any:
     "method",
     [member for name, member in inspect.getmembers(BatchMembers, inspect.isfunction) if not name.startswith("_")],
 )
-def test_no_argument_of_a_member_of_a_batch_is_lost(method: Callable[..., Any]) -> None:
+def test_every_argument_of_a_batch_member_has_an_effect(method: Callable[..., Any]) -> None:
     base = _ALSO["volumes.update"] if method is BatchMembers.update else {}
     without = _added_by(method, base)
     needed, others = needed_and_other(method)

@@ -1,4 +1,4 @@
-"""Files that order a batch: tables as spreadsheets write them, and YAML."""
+"""Files of batches: tables as spreadsheets write them, and YAML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage_api_client.operations.batch_files import from_rows
 
 
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("TRUE", True), ("no", False), ("false", False)])
-def test_words_in_a_table_are_what_its_column_holds(word: str, value: bool) -> None:
+def test_values_of_a_table_have_the_types_of_their_columns(word: str, value: bool) -> None:
     snapshot = {"operation": "create_snapshot", "subsystem": "n", "volume": "v", "name": "s"}
     volume = {"operation": "create_volume", "subsystem": "n", "volume": "v", "size_total": "5"}
     order = from_rows([snapshot | {"purge_old_if_needed": word}, volume | {"autosize_enabled": word, "comment": word}])
@@ -51,16 +51,14 @@ def test_a_cell_may_have_several_lines(tmp_path: Path) -> None:
         ("operation,subsystem\n".encode("utf-16"), "The file is no text in UTF-8"),
     ],
 )
-def test_a_table_of_which_a_part_would_be_lost(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_malformed_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(click.UsageError, match=message):
         _ordered(tmp_path, content)
 
 
 @pytest.mark.parametrize("delimiter", [b",", b";", b"\t"])
 @pytest.mark.parametrize("name", ["order.csv", "-"])
-def test_a_table_may_be_divided_as_the_country_of_the_spreadsheet_has_it(
-    delimiter: bytes, name: str, tmp_path: Path
-) -> None:
+def test_a_table_may_have_other_delimiters(delimiter: bytes, name: str, tmp_path: Path) -> None:
     rows = (b'"operation"', b'"subsystem"', b"volume", b"name"), (b"create_snapshot", b"s", b"v", b"pre")
     order = _ordered(tmp_path, b"\n".join(delimiter.join(row) for row in rows), name)
     assert [member["path"] for member in order["requests"]] == ["/v4/s/volumes/v/snapshots/pre"]
@@ -71,15 +69,15 @@ def test_a_comment_with_commas_makes_no_table(tmp_path: Path) -> None:
     assert len(_ordered(tmp_path, content, "order")["requests"]) == 1
 
 
-def test_an_empty_text_is_left_out_of_a_table_alone(tmp_path: Path) -> None:
-    """In YAML it is written on purpose: it takes the comment of a volume away."""
+def test_empty_texts_are_left_out_of_tables_only(tmp_path: Path) -> None:
+    """In YAML it is intended: it deletes the comment of a volume."""
     yaml = b"- {operation: update_volume, subsystem: s, volume: v, comment: '', size_total: null}"
     table = b"operation,subsystem,volume,comment,size_total\nupdate_volume,s,v,,5\n"
     bodies = [_ordered(tmp_path, content, "order")["requests"][0]["body"] for content in (yaml, table)]
     assert bodies == [{"comment": ""}, {"size_total": 5}]
 
 
-def test_a_date_in_yaml_is_the_text_that_it_is_written_as(tmp_path: Path) -> None:
+def test_a_date_in_yaml_is_read_as_text(tmp_path: Path) -> None:
     content = b"""
     name: 2026-11-28
     requests:
@@ -94,7 +92,7 @@ def test_a_date_in_yaml_is_the_text_that_it_is_written_as(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", [b"20261128", b"0123", b"on", b"1.5", b"[a]"])
 def test_a_name_that_is_no_text_is_refused(name: bytes, tmp_path: Path) -> None:
-    """The number 0123 is 83 in YAML, and 1_000 is 1000: what was written is not known any more."""
+    """The number 0123 is 83 in YAML, and 1_000 is 1000: the original text is lost."""
     content = b"- {operation: create_snapshot, subsystem: s, volume: v, name: " + name + b"}"
     with pytest.raises(click.UsageError, match="Request 0: name must be text: write it in quotes"):
         _ordered(tmp_path, content, "order.yaml")

@@ -27,6 +27,6 @@ def test_a_roll_back_may_be_written_as_the_package_or_as_the_service_has_it(word
     ]
 
 
-def test_a_digit_of_another_kind_is_no_size() -> None:
+def test_a_superscript_digit_is_no_size() -> None:
     with pytest.raises(OrderError, match=r"Request 0: '²' is no size"):
         from_rows([{"operation": "create_volume", "subsystem": "s", "volume": "v", "size_total": "²"}])

@@ -1,4 +1,4 @@
-"""Many changes in one order, with the package and from files."""
+"""Batches, with the package and from files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(100)]
 BASIC = (USER, PASSWORD)
 
 
-def test_a_batch_is_asked_for_at_the_end_of_its_block(api, volume):
+def test_a_batch_is_submitted_at_the_end_of_its_block(api, volume):
     with api.batch("patch-day") as batch:
         batch.snapshot("dummy", volume, "pre")
         batch.update("dummy", volume, size_total="2GiB")
@@ -33,7 +33,7 @@ def test_a_batch_is_asked_for_at_the_end_of_its_block(api, volume):
     assert api.subsystem("dummy").policies.get(volume).rules == ("*.example.org",)
 
 
-def test_what_failed_is_said_member_by_member(api, volume):
+def test_failures_are_reported_for_each_member(api, volume):
     with pytest.raises(BatchFailed) as failed, api.batch(on_failure="continue") as batch:
         batch.snapshot("dummy", volume, "a")
         batch.snapshot("dummy", volume, "a")
@@ -46,7 +46,7 @@ def test_what_failed_is_said_member_by_member(api, volume):
     assert job.children.failed == 1
 
 
-def test_a_batch_with_a_mistake_is_refused_whole(api, volume):
+def test_a_batch_with_an_error_is_refused_as_a_whole(api, volume):
     with pytest.raises(Refused) as refused, api.batch() as batch:
         batch.snapshot("dummy", volume, "a")
         batch.snapshot("dummy", volume, "b a d")
@@ -54,7 +54,7 @@ def test_a_batch_with_a_mistake_is_refused_whole(api, volume):
     assert list(api.subsystem("dummy").volumes.snapshots(volume)) == []
 
 
-def test_an_error_in_the_block_asks_for_nothing(api, volume):
+def test_an_exception_in_the_block_submits_nothing(api, volume):
     with pytest.raises(ZeroDivisionError), api.batch() as batch:
         batch.snapshot("dummy", volume, "a")
         _ = 1 / 0
@@ -71,7 +71,7 @@ def test_a_batch_whose_answer_is_lost_is_one_batch(stack, api, volume):
     assert len([job for job in api.jobs.list(operation="batch") if job.request.get("name") == "lossy"]) == 1
 
 
-def test_a_batch_is_cancelled_and_done_again(api, name):
+def test_a_batch_is_cancelled_and_retried(api, name):
     with api.batch(parallel=1, wait=False) as batch:
         for number in range(4):
             batch.create("slow", f"{name}_{number}")
@@ -157,13 +157,13 @@ def test_a_batch_that_fails_shows_its_members_and_ends_with_1(cli, volume):
 
 @pytest.mark.parametrize("text", ["", "just words", "{requests: 5}", "[5]", "[{operation: destroy}]", "{a: b", "[]x",
                                   "[{operation: create_snapshot, subsystem: dummy}]"])  # fmt: skip
-def test_2_a_file_that_orders_nothing(cli, text):
+def test_2_a_file_without_valid_members(cli, text):
     (cli.home / "order.yaml").write_text(text)
     wrong = cli("batch", "run", str(cli.home / "order.yaml"))
     assert (wrong.status, wrong.out) == (2, ""), wrong.err
 
 
-def test_every_change_may_be_ordered_by_its_name():
+def test_every_change_may_be_a_member():
     arguments = {"subsystem": "s", "volume": "v", "name": "n", "host": "h", "policy": "p", "rule": "r", "to": "t",
              "from_volume": "w", "from_snapshot": "x", "size_total": "1GiB"}  # fmt: skip
     for name in OPERATIONS:

@@ -7,14 +7,14 @@ import pytest
 from answering import parts
 
 
-def test_a_block_that_adds_nothing_asks_for_nothing() -> None:
+def test_an_empty_block_submits_nothing() -> None:
     driver, client = parts()
     with client["client"].batch("b"):
         pass
     assert driver.sent == []
 
 
-def test_a_block_that_fails_asks_for_nothing() -> None:
+def test_a_block_that_raises_submits_nothing() -> None:
     driver, client = parts()
     with pytest.raises(LookupError), client["client"].batch("b") as batch:
         batch.lock("s", "v", "h")
@@ -23,7 +23,7 @@ def test_a_block_that_fails_asks_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_what_was_asked_for_in_the_block_is_not_asked_for_again_by_waiting(wait: bool) -> None:
+def test_waiting_does_not_submit_the_batch_again(wait: bool) -> None:
     driver, client = parts()
     batch = client["client"].batch("b", wait=wait)
     batch.lock("s", "v", "h")

@@ -32,7 +32,7 @@ _JOB = {"id": "7", "operation": "create_lock", "target": "/v4/s/volumes/v/locks/
 
 
 @pytest.mark.parametrize("words", [(), ("--all",)])
-def test_whose_jobs_they_are_is_shown_where_they_may_be_others(words: tuple[str, ...], capsys: Any) -> None:
+def test_the_requester_is_shown_where_jobs_may_be_of_others(words: tuple[str, ...], capsys: Any) -> None:
     call(Mock(**{"jobs.list.return_value": [_JOB | {"requested_by": "ann"}]}), "job", "list", *words)
     assert ("ann" in capsys.readouterr().out) is bool(words)
 
@@ -60,7 +60,7 @@ def test_events_are_lines_until_there_are_enough(capsys: Any) -> None:
         (None, "not answer"),
     ],
 )
-def test_why_the_service_is_not_ready_is_said(document: Any, words: str, capsys: Any) -> None:
+def test_the_reason_of_a_service_that_is_not_ready_is_printed(document: Any, words: str, capsys: Any) -> None:
     api = Mock(url="http://s", **{"readiness.return_value": (False, document), "is_alive.return_value": True})
     assert stop(api, "status", "-o", "json") is ExitStatus.UNAVAILABLE
     assert words in json.loads(capsys.readouterr().out)["status"]
@@ -76,12 +76,12 @@ def test_a_service_that_cannot_be_reached_is_an_error_of_the_package() -> None:
         run(metrics(Context()), Response(302, {"location": "/login"}))
 
 
-def test_how_many_sessions_were_ended_is_what_the_service_says() -> None:
+def test_the_number_of_ended_sessions_is_that_of_the_service() -> None:
     ended, (sent,), _ = run(end_sessions(Context(), "ann", 9), answer(200, {"ended": 3}))
     assert (ended, sent.method, sent.path) == (3, "POST", "/conf/sessions/ann/end")
 
 
-def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
+def test_another_program_that_answers_is_not_ready() -> None:
     page = {"content-type": "text/html"}
     foreign = [Response(200, {"content-type": "application/json"}, body) for body in (b"[]", b'"OK"', b"null", b"1")]
     for answered in (Response(502, page, b"<html>"), Response(503, {}), Response(200, page, b"<html>"), *foreign):
@@ -90,12 +90,12 @@ def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
         assert run(readiness(Context()), answer(status, {"status": "x"}))[0] == (is_ready, {"status": "x"})
 
 
-def test_a_role_that_one_does_not_have(capsys: Any) -> None:
+def test_a_missing_role_is_reported(capsys: Any) -> None:
     assert stop(Mock(**{"has_role.return_value": False}), "whoami", "--role", "ADMIN") is ExitStatus.NOT_AUTHORISED
     assert "do not have the role ADMIN" in capsys.readouterr().err
 
 
-def test_a_setting_is_one_also_where_it_turns_something_off() -> None:
+def test_options_that_turn_something_off_are_sent() -> None:
     api = Mock(**{"subsystem.return_value.volumes.update.return_value": {"name": "v"}})
     call(api, "volume", "update", "s", "v", "--no-autosize")
     assert api.subsystem().volumes.update.call_args.kwargs["autosize_enabled"] is False
@@ -111,7 +111,7 @@ def test_a_roll_back_names_the_snapshots_that_are_later_by_now(capsys: Any) -> N
     volumes.snapshots.assert_called_once_with("v", fresh=True)
 
 
-def test_what_is_said_at_an_interruption(capsys: Any) -> None:
+def test_messages_at_an_interruption(capsys: Any) -> None:
     for state, words in (
         (State(jobs=["7", "8"], key="k"), "job wait 7 8"),
         (State(key="k"), "--idempotency-key k:"),
@@ -127,7 +127,7 @@ def test_a_lost_connection_is_a_service_that_is_away(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "timeout"), [(None, 7.0), (0.0, 0.0), (3.0, 3.0)])
-def test_a_call_has_the_time_of_its_option_or_of_the_profile(wanted: float | None, timeout: float) -> None:
+def test_the_timeout_is_that_of_the_option_or_of_the_profile(wanted: float | None, timeout: float) -> None:
     profile = SimpleNamespace(timeout=7.0)
     service: Any = SimpleNamespace(url="http://s", profile=profile, credentials="c", ca_file="/ca.pem")
     state = State(_found=service)
@@ -148,7 +148,7 @@ def test_a_change_that_is_interrupted_names_its_job_once() -> None:
 
 
 @pytest.mark.parametrize(("output", "text"), [("table", "NAME\nv\n"), ("json", '{"name": "v"}\n'), ("name", "v\n")])
-def test_what_was_made_is_one_line_or_one_object(output: str, text: str, capsys: Any) -> None:
+def test_the_output_of_a_creation_is_one_line_or_one_object(output: str, text: str, capsys: Any) -> None:
     State(output=output).show_made({"name": "v"}, ("name",))
     assert capsys.readouterr().out == text
 
@@ -161,7 +161,7 @@ def test_a_change_that_is_not_waited_for_writes_its_job(output: str, text: str, 
     assert capsys.readouterr().out == text
 
 
-def test_who_one_is_and_where(capsys: Any, monkeypatch: Any) -> None:
+def test_whoami_prints_service_and_user(capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.delenv("STORAGE_API_TOKEN", raising=False)
     service = Mock(profile=SimpleNamespace(name="p", output=None), entry={"kind": "basic", "user": "ann"})
     api = Mock(url="http://s", **{"jobs.list.return_value": (), "roles.return_value": ("USER",)})
@@ -175,7 +175,7 @@ def test_who_one_is_and_where(capsys: Any, monkeypatch: Any) -> None:
         call(api, "whoami")
 
 
-def test_a_service_elsewhere_gives_no_session_without_asking() -> None:
+def test_login_without_an_issuer_is_refused_for_other_hosts() -> None:
     driver, service = Mock(), Mock(url="https://storage.example.org")
     with pytest.raises(ConfigurationError, match="--issuer"):
         login._with_session(driver, service)
@@ -194,7 +194,7 @@ def test_the_name_in_a_token(token: str, name: str) -> None:
     assert login._name_in(token) == name
 
 
-def test_what_was_stored_of_another_user_is_not_kept(tmp_path: Any, monkeypatch: Any) -> None:
+def test_stored_tokens_of_another_user_are_replaced(tmp_path: Any, monkeypatch: Any) -> None:
     """Their refresh token would sign them in, as soon as the new token has ended."""
     file = CredentialsFile(tmp_path / "credentials.json")
     before = {"profile": "p", "url": "http://s", "kind": "oauth", "access_token": "ann's", "refresh_token": "ann's"}
@@ -235,7 +235,7 @@ def test_the_fields_that_are_wanted_are_the_columns(group: str, rows: str, capsy
     assert capsys.readouterr().out.splitlines()[0].split() == ["NAME", "UUID"]
 
 
-def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> None:
+def test_watching_prints_the_end_of_every_job(monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setattr("storage_api_client.cli.commands.jobs.wait_for", Mock(side_effect=Stop(ExitStatus.FAILED)))
     api = Mock(**{"jobs.list.return_value": [_JOB]})
     assert stop(api, "job", "watch", "7") is ExitStatus.FAILED
@@ -244,9 +244,7 @@ def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> No
 
 
 @pytest.mark.parametrize("timeout", [60.0, None])
-def test_what_several_jobs_may_take_together_is_the_time_of_the_option(
-    timeout: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_timeout_applies_to_several_jobs_together(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some are followed only after others have ended."""
     monkeypatch.setattr("storage_api_client.cli.commands.jobs._AT_ONCE", 1)
     now, limits = [1000.0], []
@@ -265,7 +263,7 @@ def test_what_several_jobs_may_take_together_is_the_time_of_the_option(
     assert limits == ([None] * 3 if timeout is None else [60.0, 15.0, 0.0])
 
 
-def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:
+def test_after_an_interruption_unfinished_jobs_are_printed() -> None:
     """Interrupting the wait prints their ids."""
 
     async def get(id_: str) -> Any:

@@ -1,4 +1,4 @@
-"""Every command, from outside, on the service as it ships."""
+"""Every command, as a process, on the service as it ships."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_listing_by_condition_order_and_field(cli):
     assert {frozenset(volume) for volume in listed} == {frozenset({"name", "size_used"})}
 
 
-def test_every_form_says_the_same(cli, volume):
+def test_every_output_format_has_the_same_values(cli, volume):
     def listing(form):
         return cli("volume", "list", "dummy", "--where", f"name={volume}", "-o", form).out
 
@@ -174,13 +174,13 @@ def test_the_service(cli, stack):
     assert cli("whoami", "--role", "ADMIN").status == 0
 
 
-def test_signed_out_is_signed_out(cli):
+def test_logout_ends_the_session(cli):
     assert cli("logout").status == 0
     assert cli("volume", "create", "dummy", "never").status == 4
     assert cli("whoami").status == 4
 
 
-def test_what_the_commands_of_a_group_are(bare):
+def test_the_commands_of_a_group_are_listed(bare):
     for words in ([], *([name] for name in command_line().commands)):
         help_page = bare(*words, "--help")
         assert (help_page.status, help_page.err) == (0, "")
@@ -196,7 +196,7 @@ def _leaves(group: click.Group, *path: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", _leaves(command_line()), ids=lambda names: " ".join(sorted(names)))
-def test_every_command_explains_itself(words):
+def test_every_command_has_help(words):
     group: click.Command = command_line()
     for word in words:
         assert isinstance(group, click.Group)
@@ -220,7 +220,7 @@ def test_bash_completes_commands(bare):
     assert completed == "plain,volume\n"
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_few_modules():
     code = "import sys; from storage_api_client.cli.program import command_line; command_line(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": ""})  # fmt: skip

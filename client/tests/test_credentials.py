@@ -1,4 +1,4 @@
-"""Signing in, in flows: when credentials are renewed, and which answers of a provider are not believed."""
+"""Signing in, in flows: when credentials are renewed, and which answers of a provider are refused."""
 
 from __future__ import annotations
 
@@ -78,25 +78,25 @@ class TestRenewal:
             ([200], 9, 200, [0]),
         ],
     )  # fmt: skip
-    def test_of_requests(self, answers: list[int], renewals: int, status: int, numbers: list[int]) -> None:
+    def test_of_each_request(self, answers: list[int], renewals: int, status: int, numbers: list[int]) -> None:
         replies = [problem(code, "x") if code >= 400 else answer(code) for code in answers]
         response, headers = sent_with(Numbered(renewals), *replies)
         assert (response.status, headers) == (status, [f"number {number}" for number in numbers])
 
-    def test_of_a_stream(self) -> None:
+    def test_a_stream_is_opened_again_after_a_renewal(self) -> None:
         flow = events(Context(Numbered(9)), ())
         _, sent, _ = run(flow, problem(401, "unauthenticated"), answer(200))
         assert [request.headers["Authorization"] for request in sent] == ["number 0", "number 1"]
         with pytest.raises(NotAuthorised):
             run(events(Context(Numbered(0)), ()), problem(401, "unauthenticated"))
 
-    def test_what_never_changes(self) -> None:
+    def test_fixed_credentials_are_not_renewed(self) -> None:
         unauthenticated = problem(401, "unauthenticated")
         assert sent_with(bearer(" t\n"), unauthenticated)[1] == ["Bearer t"]
         assert sent_with(basic("u", "p:ä"), unauthenticated)[1] == ["Basic dTpwOsOk"]
 
     @pytest.mark.parametrize("token", ["a\nb", "a b", "é"])
-    def test_what_is_no_token_is_not_sent(self, token: str) -> None:
+    def test_an_invalid_token_is_not_sent(self, token: str) -> None:
         with pytest.raises(ValueError, match=r"^The token is none"):
             bearer(token)
 
@@ -123,13 +123,13 @@ class TestStored:
             assert (entry_in_file["access_token"], entry_in_file["refresh_token"]) == ("new", "r2")
             assert entry_in_file["expires_at"] - time.time() > 3000
 
-    def test_a_provider_that_is_away_leaves_the_old_one(self, tmp_path: Path) -> None:
+    def test_the_old_token_is_used_while_the_provider_is_unavailable(self, tmp_path: Path) -> None:
         credentials, _ = self.stored(tmp_path, expires_at=time.time())
         assert run(credentials.headers(), LOST)[0] == {"Authorization": "Bearer old"}
 
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_a_provider_in_error_says_nothing_of_who_asks(self, status: int, tmp_path: Path) -> None:
-        """One that is overloaded for a moment is no reason to sign in again."""
+        """A temporary overload of the provider requires no new sign-in."""
         credentials, _ = self.stored(tmp_path)
         with pytest.raises(ConnectionLost) as failure:
             run(credentials.renew(), Response(status, {}, b"<html>"))
@@ -147,14 +147,14 @@ class TestStored:
         assert run(credentials.headers())[0] == {"Authorization": "Bearer new"}
         assert file.find("p", "u") == ENTRY
 
-    def test_what_another_process_has_renewed_is_taken(self, tmp_path: Path) -> None:
+    def test_tokens_renewed_by_another_process_are_used(self, tmp_path: Path) -> None:
         credentials, file = self.stored(tmp_path)
         file.store({**ENTRY, "access_token": "theirs"})
         renewed, sent, _ = run(credentials.renew())
         assert (renewed, sent) == (True, [])
         assert run(credentials.headers())[0] == {"Authorization": "Bearer theirs"}
 
-    def test_who_has_signed_in_otherwise_meanwhile_stays_so(self, tmp_path: Path) -> None:
+    def test_a_renewal_does_not_replace_another_sign_in(self, tmp_path: Path) -> None:
         credentials, file = self.stored(tmp_path)
         other = {**ENTRY, "kind": "basic", "user": "bob"}
         file.store(other)
@@ -162,13 +162,13 @@ class TestStored:
         assert run(credentials.headers())[0] == {"Authorization": "Bearer new"}
         assert file.find("p", "u") == other
 
-    def test_who_has_signed_out_meanwhile_stays_so(self, tmp_path: Path) -> None:
+    def test_a_renewal_does_not_undo_a_sign_out(self, tmp_path: Path) -> None:
         credentials, file = self.stored(tmp_path)
         assert file.forget("p", "u")
         assert run(credentials.renew())[::2] == (False, [])
         assert file.find("p", "u") is None
 
-    def test_one_renews_at_a_time(self, tmp_path: Path) -> None:
+    def test_renewals_are_serialized(self, tmp_path: Path) -> None:
         first, file = self.stored(tmp_path)
         second = stored_credentials(ENTRY, file)
         renewing = first.renew()
@@ -179,13 +179,13 @@ class TestStored:
         assert advance(waiting) == Ended(True)
         assert run(second.headers())[0] == {"Authorization": "Bearer new"}
 
-    def test_the_lock_is_given_back(self, tmp_path: Path) -> None:
+    def test_the_lock_is_released(self, tmp_path: Path) -> None:
         credentials, _ = self.stored(tmp_path)
         for _ in range(2):
             assert run(credentials.renew(), answer(200, NEW))[::2] == (True, [])
         assert run(credentials.renew(), answer(400, {"error": "invalid_grant"}))[0] is False
 
-    def test_without_what_renews_it_somebody_must_sign_in(self, tmp_path: Path) -> None:
+    def test_without_a_refresh_token_the_user_must_sign_in(self, tmp_path: Path) -> None:
         credentials, _ = self.stored(tmp_path, refresh_token="")
         renewed, sent, _ = run(credentials.renew())
         assert (renewed, sent) == (False, [])
@@ -200,19 +200,19 @@ class TestStored:
 
 
 class TestProvider:
-    """What a provider says is believed only where it must be true."""
+    """Answers of a provider are validated."""
 
     provider = Provider(METADATA, "c", "secret", audience="a")
 
     @pytest.mark.parametrize("issuer", ["http://login.example", "ftp://login.example"])
-    def test_it_has_tls(self, issuer: str) -> None:
+    def test_the_provider_must_use_tls(self, issuer: str) -> None:
         with pytest.raises(OAuthError, match="https"):
             run(oauth.discover(issuer))
         with pytest.raises(OAuthError, match="https"):
             Provider({"token_endpoint": f"{issuer}/token"}, "c").endpoint("token")
         assert Provider({"token_endpoint": "http://127.0.0.1:1/t"}, "c").endpoint("token")
 
-    def test_it_is_the_one_that_was_named(self) -> None:
+    def test_the_issuer_must_match(self) -> None:
         metadata, (sent,), _ = run(oauth.discover(f"{ISSUER}/"), answer(200, METADATA))
         whole = f"{ISSUER}/.well-known/openid-configuration"
         assert (metadata["issuer"], sent.path) == (ISSUER, whole)
@@ -229,7 +229,7 @@ class TestProvider:
         with pytest.raises(OAuthError, match="use that address"):
             run(oauth.get_resource_metadata("https://t.example"), answer(200, said))
 
-    def test_what_comes_back_is_the_answer_to_what_was_asked(self) -> None:
+    def test_the_callback_must_match_the_request(self) -> None:
         request = oauth.authorization_request(self.provider, "http://127.0.0.1:7/callback")
         query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
         assert query["code_challenge_method"] == "S256"
@@ -252,13 +252,13 @@ class TestProvider:
             with pytest.raises(OAuthError):
                 run(oauth.exchange_code(self.provider, request, bad))
 
-    def test_an_address_to_sign_in_at_may_have_a_query(self) -> None:
+    def test_the_authorization_endpoint_may_have_a_query(self) -> None:
         for address, sign in ((f"{ISSUER}/a", "?"), (f"{ISSUER}/a?t=1", "&")):
             provider = Provider({"authorization_endpoint": address}, "c")
             url = oauth.authorization_request(provider, "http://127.0.0.1:7/callback").url
             assert url.startswith(f"{address}{sign}response_type=")
 
-    def test_the_device_flow_asks_as_often_as_it_may(self) -> None:
+    def test_the_device_flow_polls_at_the_allowed_interval(self) -> None:
         prompts: list[Any] = []
         start = {"device_code": "d", "user_code": "u", "verification_uri": "https://v", "interval": 2}
         waits = [
@@ -275,7 +275,7 @@ class TestProvider:
         with pytest.raises(OAuthError, match="in time"):
             run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start | {"expires_in": 0}))
 
-    def test_what_is_kept_renews_it(self) -> None:
+    def test_stored_fields_are_sufficient_for_a_renewal(self) -> None:
         assert oauth.renewal_fields(Provider(METADATA, "c", "secret", "x", "a"), "device_code") == {
             "audience": "a",
             "kind": "oauth", "grant": "device_code", "issuer": ISSUER, "token_endpoint": f"{ISSUER}/token",
@@ -283,7 +283,7 @@ class TestProvider:
         }  # fmt: skip
 
 
-def test_a_session_is_that_of_a_login_that_asks_nobody() -> None:
+def test_a_session_is_accepted_only_from_a_direct_login() -> None:
     given = Response(302, {"location": "/"}, cookies=["session=s; Path=/; HttpOnly", "old=; Max-Age=0"])
     assert run(session_cookie(), given)[0] == "session=s"
     assert run(session_cookie(), Response(302, {"location": "https://login.example/"}, cookies=["a=b"]))[0] is None

@@ -35,13 +35,13 @@ from storage_api_client.protocol.retries import Context, send_with_retries
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A clock that is moved by hand."""
+    """A clock that is advanced by the test."""
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
     return clock
 
 
-def test_a_call_has_an_end(clock: SimpleNamespace) -> None:
+def test_a_call_has_a_deadline(clock: SimpleNamespace) -> None:
     assert (Deadline(None).left_s, Deadline(0).left_s, Deadline(-1).left_s) == (300.0, 0.0, 0.0)
     deadline = Deadline(10)
     clock.now_s += 7
@@ -50,7 +50,7 @@ def test_a_call_has_an_end(clock: SimpleNamespace) -> None:
     assert deadline.left_s == 0.0
 
 
-def test_a_service_that_is_away_is_tried_for_twenty_seconds_or_as_long_as_is_wanted(clock: SimpleNamespace) -> None:
+def test_an_unavailable_service_is_retried_for_20_seconds_or_the_timeout(clock: SimpleNamespace) -> None:
     for timeout, limit_s in ((None, 20), (100, 100), (5, 5)):
         deadline = Deadline(timeout)
         assert deadline.allows_reconnect(1)
@@ -81,10 +81,10 @@ def test_a_stream_that_was_there_for_long_is_tried_for_as_long_as_a_new_one(cloc
     flow = events(Context(), (), timeout=10)
     opened = advance(flow)
     assert isinstance(opened, OpenStream)
-    assert opened.silence_s == 45  # The service says something every 15 s.
+    assert opened.silence_s == 45  # The service sends something every 15 s.
     assert isinstance(advance(flow, answer(200)), ReadChunk)
     clock.now_s += 1000
-    # A comment, which says where the stream is.
+    # A comment, which has the position of the stream.
     assert isinstance(advance(flow, b": still here\nid: 7\n\n"), ReadChunk)
     clock.now_s += 5
     assert isinstance(fail(flow, LOST), Pause)
@@ -105,18 +105,18 @@ def test_a_broken_stream_goes_on_after_its_last_whole_event() -> None:
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_gateway_in_the_place_of_a_stream_is_a_lost_connection(status: int) -> None:
+def test_an_error_page_of_a_gateway_is_a_lost_stream(status: int) -> None:
     page = Response(status, {"content-type": "text/html"}, b"<html>")
     _, sent, pauses = run(events(Context(), ()), page, answer(200))
     assert (len(sent), len(pauses)) == (2, 1)
 
 
-def test_a_stream_that_can_never_be_there_is_not_tried_again() -> None:
+def test_a_permanent_failure_of_a_stream_is_not_retried() -> None:
     with pytest.raises(Unavailable, match="certificate"):
         run(events(Context(), ()), ConnectionLost("No such certificate", sent=False, permanent=True))
 
 
-def test_a_stream_that_says_nothing_for_long_is_lost() -> None:
+def test_a_silent_stream_is_lost() -> None:
     def listened() -> Flow[None]:
         yield OpenStream(Request("GET", "/"), 0.1)
         yield Emit((yield ReadChunk()))
@@ -132,7 +132,7 @@ def test_a_stream_that_says_nothing_for_long_is_lost() -> None:
             with connection:
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-                connection.recv(1)  # Until the client has had enough.
+                connection.recv(1)  # Until the client closes the connection.
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -146,7 +146,7 @@ def test_delays_double_up_to_five_seconds() -> None:
     for attempt, most_s in ((0, 0.2), (1, 0.4), (3, 1.6), (5, 5.0), (99, 5.0)):
         delays = [backoff_s(attempt) for _ in range(20)]
         assert all(most_s * 0.75 <= delay <= most_s for delay in delays)
-        assert len(set(delays)) > 1  # Clients that were cut together do not come back together.
+        assert len(set(delays)) > 1  # Clients that were disconnected together do not reconnect at the same time.
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_delays_double_up_to_five_seconds() -> None:
         (httpx.RemoteProtocolError("no"), True, "was lost"),
     ],
 )
-def test_only_what_was_never_connected_was_never_sent(error: Exception, may_have_arrived: bool, words: str) -> None:
+def test_whether_a_lost_request_may_have_been_sent(error: Exception, may_have_arrived: bool, words: str) -> None:
     failure = lost(error, "https://s.example")
     assert (failure.sent, failure.permanent) == (may_have_arrived, False)
     assert words in failure.detail
@@ -184,7 +184,7 @@ def _untrusted() -> ssl.SSLCertVerificationError:
         (ConnectionRefusedError(), False, "refused"),
     ],
 )
-def test_causes_are_looked_for(cause: Exception, permanent: bool, words: str) -> None:
+def test_the_cause_of_an_error_decides(cause: Exception, permanent: bool, words: str) -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = cause
     failure = lost(error, "https://s.example")
@@ -192,6 +192,6 @@ def test_causes_are_looked_for(cause: Exception, permanent: bool, words: str) ->
 
 
 @pytest.mark.parametrize("error", [httpx.UnsupportedProtocol("no"), httpx.LocalProtocolError("no")])
-def test_what_can_never_work_is_not_tried_again(error: Exception) -> None:
+def test_permanent_failures_are_not_retried(error: Exception) -> None:
     failure = lost(error, "x")
     assert (failure.permanent, failure.sent) == (True, False)

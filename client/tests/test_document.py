@@ -1,4 +1,4 @@
-"""Models and commands against the OpenAPI document that the service serves: neither may drift."""
+"""Models and commands against the OpenAPI document that the service serves: both must match."""
 
 from __future__ import annotations
 
@@ -97,18 +97,18 @@ def test_a_field_has_the_type_that_is_served(model, document):
 
 
 @pytest.mark.parametrize("chosen", _BODIES, ids=lambda chosen: chosen.__name__)
-def test_what_can_be_chosen_for_a_volume_is_what_the_service_takes(chosen, document):
+def test_settings_of_volumes_are_those_of_the_service(chosen, document):
     served = document["components"]["schemas"][_BODIES[chosen]]["properties"].keys()
     ours = get_type_hints(chosen).keys() - get_type_hints(settings.ChangeOptions).keys()
     assert ours == served - _ORIGIN
 
 
-def test_jobs_are_chosen_by_what_the_service_filters_by(document):
+def test_filters_of_jobs_are_those_of_the_service(document):
     served = document["components"]["schemas"]["JobFilter"]["properties"].keys()
     assert get_type_hints(JobFilter).keys() == served
 
 
-def test_each_reason_for_waiting_has_words_of_its_own(document):
+def test_each_waiting_reason_has_its_own_text(document):
     reasons = document["components"]["schemas"]["Queue"]["properties"]["waiting_reason"]["enum"]
     jobs = [JobRecord.of({"state": "queued", "queue": {"waiting_reason": reason}}) for reason in reasons if reason]
     words = {describe(job) for job in jobs}

@@ -91,7 +91,7 @@ def test_a_query_has_all_its_parameters() -> None:
     assert "?" not in str(sent(Request("GET", "/v4/jobs")).url)
 
 
-def test_each_request_says_what_it_comes_from_and_takes_json() -> None:
+def test_each_request_has_user_agent_and_accept() -> None:
     """For a browser, the service has pages at the same addresses."""
     headers = sent(Request("GET", "/v4/jobs")).headers
     assert (headers["user-agent"], headers["accept"]) == (f"storage-api-client/{VERSION}", "application/json")
@@ -100,7 +100,7 @@ def test_each_request_says_what_it_comes_from_and_takes_json() -> None:
     )
 
 
-def test_an_answer_is_returned_with_all_its_cookies() -> None:
+def test_a_response_has_all_its_cookies() -> None:
     headers = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Other", "c")]
     with driven(lambda _: httpx.Response(302, headers=headers, content=b"x")) as driver:
         response = driver.run(send(Request("GET", "/")))
@@ -108,7 +108,7 @@ def test_an_answer_is_returned_with_all_its_cookies() -> None:
     assert response.cookies == ["a=1", "b=2"]
 
 
-def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_does_not_end_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     moments_s, body = iter((0.0, 3.0, 5.9, 6.1)), Body(b"1", b"2", b"3", b"4")
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(moments_s)))
     with driven(lambda _: httpx.Response(200, stream=body)) as driver, pytest.raises(ConnectionLost) as lost:
@@ -117,7 +117,7 @@ def test_an_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("command", [Send, partial(OpenStream, silence_s=45)])
-def test_the_time_of_a_request_is_for_each_step_and_that_of_a_stream_for_its_silence(command: Any) -> None:
+def test_time_limits_of_requests_and_streams(command: Any) -> None:
     def flow() -> Flow[None]:
         yield command(Request("GET", "/", limit_s=3))
         yield command(Request("GET", "/", limit_s=30))

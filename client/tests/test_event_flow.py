@@ -1,4 +1,4 @@
-"""What follows an event stream asks for, when, and what it makes of the pieces; without a network."""
+"""What the flow of events requests, when, and how it parses the pieces; without a network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Listening:
         return None if reply is None else fail(flow, reply) if reply is LOST else advance(flow, reply)
 
 
-def test_after_news_a_lost_connection_is_the_first_one_again() -> None:
+def test_the_retry_delay_is_reset_after_an_event() -> None:
     outage = (LOST, LOST, LOST, LOST, LOST)
     listening = Listening(OPEN, JOB % (1, 1), *outage, OPEN, JOB % (2, 2), *outage)
     first, second = listening.pauses_s[:5], listening.pauses_s[5:]
@@ -70,21 +70,21 @@ def test_after_news_a_lost_connection_is_the_first_one_again() -> None:
     assert listening.notices == ["The connection was lost. Trying again."] * 2
 
 
-def test_a_connection_that_ends_in_an_event_is_gone_on_with_after_the_last_whole_one() -> None:
+def test_a_stream_resumes_after_the_last_complete_event() -> None:
     whole = JOB % (7, 7)
     listening = Listening(OPEN, JOB % (5, 5), whole[:-9], LOST, OPEN, whole, b"id: 9\n\n", LOST, OPEN)
     assert [(event.id, event.job and event.job.id) for event in listening.emitted] == [("5", "j5"), ("7", "j7")]
     assert listening.last_ids == ["0", "5", "9"]
 
 
-def test_bytes_that_are_no_text_are_replaced() -> None:
+def test_invalid_utf_8_is_replaced() -> None:
     """A name on a storage system may have them."""
     listening = Listening(OPEN, b'id: 1\nevent: job\ndata: {"id": "j", "target": "\xff"}\n\n')
     assert [event.job and event.job.target for event in listening.emitted] == ["\N{REPLACEMENT CHARACTER}"]
 
 
-def test_however_long_ago_it_began_a_stream_with_news_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time limit is that of a service that is away, not that of the stream."""
+def test_a_stream_with_recent_events_is_resumed_however_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is for outages of the service, not for the stream."""
     monkeypatch.setattr("storage_api_client.protocol.deadlines.time.monotonic", count(0, 100).__next__)
     listening = Listening(OPEN, JOB % (1, 1), LOST, OPEN)
     assert listening.last_ids == ["0", "1"]

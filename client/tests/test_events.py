@@ -1,4 +1,4 @@
-"""Events, through a network that cuts."""
+"""Events, with connections that are cut."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _await_stream(proxy) -> None:
     assert proxy.answered.wait(20)
 
 
-def test_a_service_with_too_many_streams_is_asked_again(stack, api, volume):
+def test_a_service_with_too_many_streams_is_retried(stack, api, volume):
     full = json.dumps({"type": "/problems/too-many-streams", "title": "x", "status": 503, "code": "too-many-streams",
                        "detail": "Full.", "retryable": True})  # fmt: skip
     with proxied(stack.url) as proxy, Client(proxy.url, basic=(USER, PASSWORD), timeout=20) as client:
@@ -76,7 +76,7 @@ def test_a_service_with_too_many_streams_is_asked_again(stack, api, volume):
         made.join()
 
 
-def test_a_service_that_stays_away_ends_the_iteration(stack):
+def test_an_unavailable_service_ends_the_iteration(stack):
     with proxied(stack.url) as proxy, Client(proxy.url, basic=(USER, PASSWORD), timeout=1) as client:
         proxy.refuse()
         with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Each exit status, provoked on the real service; and what is said beside it."""
+"""Each exit status, produced with the real service, and its message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_1_a_failed_job(cli, volume):
     assert "request id" in again.err
 
 
-def test_1_a_refused_request_says_what_is_wrong_where(cli):
+def test_1_a_refused_request_with_the_invalid_fields(cli):
     refused = cli("volume", "create", "dummy", "bad name!", "--snapshot-reserve", "20")
     assert refused.status == 1
     assert "/volume" in refused.err or "name" in refused.err
@@ -52,13 +52,13 @@ def test_2_usage(cli, words):
     assert wrong.err.strip()
 
 
-def test_2_nowhere_to_go(bare):
+def test_2_no_url(bare):
     nowhere = bare("volume", "list", "dummy")
     assert nowhere.status == 2
     assert "STORAGE_API_URL" in nowhere.err
 
 
-def test_3_and_the_key_finds_out(cli, stack, api, name):
+def test_3_an_unknown_outcome_and_a_repetition_with_the_key(cli, stack, api, name):
     with proxied(stack.url) as proxy:
         proxy.lose = 1000
         unknown = _through(cli, proxy.url, "volume", "create", "dummy", name, "--timeout", "2")
@@ -78,7 +78,7 @@ def _through(cli, url, *words):
     return cli("--url", url, *words)
 
 
-def test_3_for_a_job_whose_outcome_nobody_knows():
+def test_3_a_job_with_an_unknown_outcome():
     assert status_of_code("outcome-unknown", 500) is ExitStatus.UNKNOWN
 
 
@@ -114,7 +114,7 @@ def test_5_not_found(cli, words):
     assert (missing.status, missing.out) == (5, ""), missing.err
 
 
-def test_75_nobody_there(bare):
+def test_75_no_service(bare):
     bare.environment = {"STORAGE_API_URL": "http://127.0.0.1:9"}
     away = bare("status")
     assert away.status == 75
@@ -169,14 +169,14 @@ def test_a_service_that_is_killed_while_it_is_waited_for(cli, stack, api, name):
     assert (command.returncode, out) == (0, f"{name}\n"), err
 
 
-def test_of_several_the_worst():
+def test_the_worst_of_several_statuses():
     assert (
         worst([ExitStatus.DONE, ExitStatus.STILL_RUNNING, ExitStatus.FAILED, ExitStatus.NOT_FOUND]) is ExitStatus.FAILED
     )
     assert worst([]) is ExitStatus.DONE
 
 
-def test_what_may_go_otherwise_later_is_less_bad():
+def test_temporary_failures_rank_below_permanent_ones():
     order = [
         ExitStatus.INTERRUPTED,
         ExitStatus.UNKNOWN,
@@ -190,7 +190,7 @@ def test_what_may_go_otherwise_later_is_less_bad():
     assert [worst([less, worse]) for worse, less in pairwise(order)] == order[:-1]
 
 
-def test_several_jobs_end_with_the_worst(cli, volume):
+def test_several_jobs_end_with_the_worst_status(cli, volume):
     good = cli("snapshot", "create", "dummy", volume, "a", "--no-wait").out.strip()
     bad = cli("snapshot", "create", "dummy", volume, "a", "--no-wait").out.strip()
     assert cli("job", "wait", good, bad).status == 1
@@ -199,7 +199,7 @@ def test_several_jobs_end_with_the_worst(cli, volume):
 
 
 @pytest.mark.parametrize("format_", ["json", "csv"])
-def test_a_reader_that_has_had_enough_is_no_failure(cli, format_):
+def test_a_closed_pipe_is_no_failure(cli, format_):
     # Buffered as outside of tests.
     cli.environment["PYTHONUNBUFFERED"] = ""
     command = cli.start("volume", "list", "dummy", "-o", format_)

@@ -1,4 +1,4 @@
-"""What is sent, and when again, derived from the answers alone: no service is needed to see it."""
+"""What is sent, and when it is repeated, by given responses: without a service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from storage_api_client.protocol.retries import Context, send_with_retries
 class TestFollowing:
     """A job, by long polls."""
 
-    def test_only_what_has_changed_is_asked_for(self) -> None:
+    def test_polls_are_conditional(self) -> None:
         job, sent, _ = run(
             poll_until_done(Context(), "1", Deadline(100)),
             answer(200, JOB, etag='"1"'),
@@ -43,7 +43,7 @@ class TestFollowing:
         assert [request.headers.get("Prefer") for request in sent] == ["wait=20"] * 3
         assert {round(request.limit_s) for request in sent} == {35}
 
-    def test_no_longer_than_there_is_time_and_at_once_where_somebody_watches(self) -> None:
+    def test_polls_are_limited_by_the_deadline_and_immediate_with_progress(self) -> None:
         seen: list[Any] = []
         done = answer(200, JOB | {"state": "failed", "done": True})
         job, sent, _ = run(
@@ -53,7 +53,7 @@ class TestFollowing:
         assert [request.headers.get("Prefer") for request in sent] == [None, "wait=5"]
         assert {request.path for request in sent} == {"/v4/jobs/a%2Fb"}
 
-    def test_a_service_that_holds_nothing_back_says_when_to_come_again(self) -> None:
+    def test_retry_after_is_respected_between_polls(self) -> None:
         done = answer(200, JOB | {"done": True})
         _, _, pauses = run(
             poll_until_done(Context(), "1", Deadline(100)), answer(304, retry_after="3"), answer(304), done
@@ -69,7 +69,7 @@ class TestFollowing:
         _, _, pauses = run(poll_until_done(Context(), "1", Deadline(100)), not_yet, not_yet, done)
         assert pauses == [6]
 
-    def test_the_time_is_over(self) -> None:
+    def test_a_job_still_running_at_the_deadline(self) -> None:
         with pytest.raises(StillRunning) as failure:
             run(poll_until_done(Context(), "1", Deadline(0.1)), answer(200, JOB))
         assert failure.value.job is not None
@@ -79,18 +79,18 @@ class TestFollowing:
         assert failure.value.job is not None
         assert failure.value.job.id == "7"
 
-    def test_its_result_is_where_it_says(self) -> None:
+    def test_the_result_is_read_from_its_link(self) -> None:
         done = JOB | {"state": "succeeded", "done": True, "links": {"result": "/below/v4/jobs/1/result"}}
         value, sent, _ = run(wait_for_result(Context(), "1", Deadline(9)), answer(200, done), answer(200, [1]))
         assert (value, sent[-1].path) == ([1], "/below/v4/jobs/1/result")
         with pytest.raises(JobFailed):
             run(wait_for_result(Context(), "1", Deadline(9)), answer(200, JOB | {"state": "failed", "done": True}))
 
-    def test_the_results_of_a_batch_are_below_its_job(self) -> None:
+    def test_results_of_a_batch_are_read_from_its_job(self) -> None:
         _, (sent,), _ = run(results_of(Context(), JobRecord(id="a/b"), Deadline(9)), answer(200, []))
         assert sent.path == "/v4/jobs/a%2Fb/result"
 
-    def test_a_service_that_answers_again_may_go_away_again(self) -> None:
+    def test_each_outage_of_the_service_has_its_own_time(self) -> None:
         deadline = Deadline(9)
         run(send_with_retries(Context(), Request("GET", "/x"), deadline), LOST, answer(200))
         assert deadline._lost_since is None
@@ -103,7 +103,7 @@ class TestChanging:
         change = Change("POST", "/x", lambda body: body, {"a": 1})
         return run(perform(Context(), change, Options(timeout=60, **options)), *answers)
 
-    def test_it_waits_and_has_a_key(self) -> None:
+    def test_a_change_waits_and_has_a_key(self) -> None:
         made = answer(201, {"b": 2}, operation_location="/v4/jobs/1")
         value, (request,), _ = self.perform(made, idempotency_key="mine", headers={"If-Match": "x"})
         assert (value, request.body) == ({"b": 2}, {"a": 1})
@@ -116,7 +116,7 @@ class TestChanging:
             self.perform(idempotency_key=key)
         assert self.perform(answer(200), idempotency_key="k" * 255)[1][0].headers["Idempotency-Key"] == "k" * 255
 
-    def test_what_is_watched_is_known_soon(self) -> None:
+    def test_progress_is_reported_from_the_begin(self) -> None:
         seen: list[str] = []
         ended = JOB | {"state": "succeeded", "done": True, "result": {"value": 1}}
         answers = (answer(202, JOB), answer(200, ended))
@@ -125,31 +125,31 @@ class TestChanging:
 
     @pytest.mark.parametrize(("timeout", "watched", "prefer"), [(5.5, False, "wait=5"), (60, True, "wait=1"),
                                                                 (0.5, True, None)])  # fmt: skip
-    def test_it_waits_no_longer_than_is_wanted(self, timeout: float, watched: bool, prefer: str | None) -> None:
+    def test_a_change_waits_no_longer_than_the_timeout(self, timeout: float, watched: bool, prefer: str | None) -> None:
         options = Options(timeout, on_progress=(lambda _: None) if watched else None)
         _, (sent,), _ = run(perform(Context(), Change("PUT", "/x", lambda body: body), options), answer(200, 1))
         assert (sent.headers.get("Prefer"), sent.body) == (prefer, None)
 
-    def test_it_is_only_asked_for(self) -> None:
+    def test_a_submitted_change_does_not_wait(self) -> None:
         change = Change("POST", "/x", lambda body: body, {"a": 1})
         job, (sent,), _ = run(submit(Context(), change, Options(headers={"If-Match": "x"})), answer(202, JOB))
         assert (job.id, sent.body, sent.headers["If-Match"]) == ("1", {"a": 1}, "x")
         assert "Prefer" not in sent.headers
         assert sent.headers["Idempotency-Key"]
 
-    def test_what_is_refused_has_no_job(self) -> None:
+    def test_a_refused_change_has_no_job(self) -> None:
         with pytest.raises(Refused) as refusal:
             self.perform(problem(422, "validation-failed"))
         assert refusal.value.job is None
 
     @pytest.mark.parametrize(("code", "error"), [("already-exists", JobFailed), ("outcome-unknown", OutcomeUnknown)])
-    def test_an_end_is_told_also_where_its_job_cannot_be_read(self, code: str, error: type[StorageApiError]) -> None:
+    def test_a_failure_is_reported_without_a_readable_job(self, code: str, error: type[StorageApiError]) -> None:
         with pytest.raises(error) as failure:
             self.perform(problem(409, code, operation_location="/v4/jobs/1"), problem(404, "no-such-job"))
         assert (type(failure.value), failure.value.code) == (error, code)
 
     @pytest.mark.parametrize("value", [{"c": 3}, None])
-    def test_a_longer_one_is_followed(self, value: Any) -> None:
+    def test_a_longer_change_is_polled(self, value: Any) -> None:
         ended = JOB | {"state": "succeeded", "done": True, "result": {"status": 200, "value": value}}
         returned, sent, _ = self.perform(answer(202, JOB), answer(200, ended))
         assert returned == value
@@ -172,7 +172,7 @@ class TestChanging:
             ("cancelled", "job-cancelled", JobCancelled),
         ],
     )
-    def test_its_end_is_told(self, state: str, code: str, error: type[StorageApiError]) -> None:
+    def test_the_end_of_a_change_is_reported(self, state: str, code: str, error: type[StorageApiError]) -> None:
         ended = JOB | {"state": state, "done": True, "error": {"title": "T", "status": 409, "code": code}}
         for answers in ([answer(202, JOB), answer(200, ended)],
                         [problem(409, code, operation_location="/v4/jobs/1"), answer(200, ended)]):  # fmt: skip
@@ -180,7 +180,7 @@ class TestChanging:
                 self.perform(*answers)
             assert (failure.value.code, failure.value.job and failure.value.job.id) == (code, "1")
 
-    def test_a_key_that_is_taken_names_no_job_of_ours(self) -> None:
+    def test_a_reused_key_names_no_job(self) -> None:
         with pytest.raises(Refused):
             self.perform(problem(422, "idempotency-key-reused", operation_location="/v4/jobs/1"))
 
@@ -203,14 +203,14 @@ class TestReading:
         (_, (many,), _) = run(pages(Context(), what, limit=5000), answer(200, []))
         assert many.query[-1] == ("limit", "1000")
 
-    def test_what_is_not_cached_is_waited_for_with_the_same_query(self) -> None:
+    def test_a_read_that_is_not_cached_waits_with_the_same_query(self) -> None:
         done = JOB | {"state": "succeeded", "done": True}
         what = Read("/v", lambda body: body, (("sort", "name"),))
         value, sent, _ = run(read(Context(), what), answer(202, JOB), answer(200, done), answer(200, ["x"]))
         assert value == ["x"]
         assert (sent[-1].path, sent[-1].query) == ("/v4/jobs/1/result", (("sort", "name"),))
 
-    def test_whose_job_failed_has_no_such_object(self) -> None:
+    def test_a_failed_read_raises_its_error(self) -> None:
         failed = JOB | {"state": "failed", "done": True, "error": {"status": 404, "code": "no-such-volume"}}
         with pytest.raises(NotFound) as failure:
             run(read(Context(), Read("/v", lambda body: body)), answer(202, JOB), answer(200, failed))
@@ -228,5 +228,5 @@ class TestReading:
         (504, "not-cached", "Unavailable"), (504, "backend-timeout", "Refused"), (504, "", "Unavailable"),
     ],
 )  # fmt: skip
-def test_what_an_answer_means(status: int, code: str, error: str) -> None:
+def test_the_exception_of_each_problem(status: int, code: str, error: str) -> None:
     assert type(error_of(Problem(title="T", status=status, code=code))).__name__ == error

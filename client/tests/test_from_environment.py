@@ -53,7 +53,7 @@ def test_every_argument_is_used(kind: type[Client | AsyncClient], driver: str) -
 
 
 @_KINDS
-def test_it_has_what_the_profile_says(
+def test_settings_are_those_of_the_profile(
     kind: type[Client | AsyncClient], driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "storage-api").mkdir()

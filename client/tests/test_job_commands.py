@@ -24,14 +24,14 @@ from storage_api_client.operations.jobs import JobFilter
 _CANCEL = jobs.cancel
 
 
-def test_jobs_that_were_made_are_named_although_another_was_not(capsys: Any) -> None:
+def test_accepted_jobs_are_printed_although_another_failed(capsys: Any) -> None:
     answers = [JobRecord(id="8", raw={"id": "8"}), NotFound(Problem(code="no-such-job", status=404))]
     assert stop(Mock(**{"jobs.retry.side_effect": answers}), "job", "retry", "1", "2") is ExitStatus.NOT_FOUND
     assert capsys.readouterr().out == "8\n"
 
 
 @pytest.mark.parametrize("group", ["job", "batch"])
-def test_a_retry_whose_answer_was_lost_goes_on_with_its_key(group: str, capsys: Any) -> None:
+def test_a_retry_whose_answer_was_lost_is_repeated_with_its_key(group: str, capsys: Any) -> None:
     lost = OutcomeUnknown(Problem(code="outcome-unknown", detail="It was lost."), idempotency_key="k1")
     assert stop(Mock(**{"jobs.retry.side_effect": lost}), group, "retry", "7") is ExitStatus.UNKNOWN
     out, err = capsys.readouterr()
@@ -58,7 +58,7 @@ def test_a_retry_that_is_interrupted_says_how_to_go_on(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [("1", "2"), ("--volume", "v", "--yes")])
-def test_a_key_is_that_of_one_retry(words: tuple[str, ...]) -> None:
+def test_a_key_with_several_jobs_is_refused(words: tuple[str, ...]) -> None:
     api = Mock()
     with pytest.raises(click.UsageError, match="name one"):
         call(api, "job", "retry", "--idempotency-key", "k", *words)
@@ -79,9 +79,7 @@ def test_what_chooses_jobs_must_not_be_empty() -> None:
 
 
 @pytest.mark.parametrize("listing", [[[{"id": "7"}], [{"id": "8"}]], Unavailable(Problem(detail="It is away."))])
-def test_how_jobs_ended_is_the_status_of_watching_them(
-    listing: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+def test_watching_exits_with_the_status_of_the_jobs(listing: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     api, ids = Mock(**{"jobs.list.side_effect": listing}), [f"{number}" for number in range(201)]
     monkeypatch.setattr(jobs, "wait_for", Mock(side_effect=Stop(ExitStatus.STILL_RUNNING)))
     assert stop(api, "job", "watch", *ids) is ExitStatus.STILL_RUNNING

@@ -1,4 +1,4 @@
-"""What is asked for through a network that cuts, delays and refuses: made once, and an end in every case."""
+"""Requests over connections that are cut, delayed and refused: changes are made once, and every call ends."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_listing_that_is_being_read_is_waited_for(proxy, through, volume):
     made = through.subsystem("dummy").volumes.snapshot_each("first", where={"name": volume})
     assert [result.status for result in made] == [201]
     proxy.answers = [later] * 9
-    with Client(proxy.url, basic=BASIC, timeout=2) as hasty, pytest.raises(Unavailable):
-        hasty.subsystem("dummy").volumes.snapshot_each("second", where={"name": volume})
+    with Client(proxy.url, basic=BASIC, timeout=2) as short_timeout, pytest.raises(Unavailable):
+        short_timeout.subsystem("dummy").volumes.snapshot_each("second", where={"name": volume})
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
-def test_what_is_told_to_come_again_comes_again_when_it_was_told_to(proxy, through, api, name, status):
+def test_retry_after_is_respected(proxy, through, api, name, status):
     proxy.answers = [answer(status, FULL, Retry_After="1")]
     began = time.monotonic()
     through.subsystem("dummy").volumes.create(name)
@@ -77,7 +77,7 @@ def test_what_is_told_to_come_again_comes_again_when_it_was_told_to(proxy, throu
     assert jobs_of(api, name) == ["create_volume"]
 
 
-def test_it_gives_up_at_once_when_it_is_told_to_come_after_the_time(proxy, name):
+def test_retry_after_beyond_the_deadline_fails_at_once(proxy, name):
     proxy.answers = [answer("429 Too Many Requests", FULL, Retry_After="3600")]
     with Client(proxy.url, basic=BASIC, timeout=5) as client, pytest.raises(Unavailable) as refused:
         client.subsystem("dummy").volumes.create(name)
@@ -102,7 +102,7 @@ def test_a_change_that_was_sent_and_never_answered_has_an_unknown_outcome_and_a_
     assert jobs_of(api, name) == ["create_volume"]
 
 
-def test_what_would_be_done_twice_is_sent_once(proxy, through, api, volume):
+def test_a_bulk_retry_without_a_key_is_sent_once(proxy, through, api, volume):
     for _ in range(2):
         api.subsystem("dummy").volumes.snapshot(volume, "s", wait=False)
     proxy.lose = 1
@@ -111,7 +111,7 @@ def test_what_would_be_done_twice_is_sent_once(proxy, through, api, volume):
     assert len([line for line in proxy.requests if line.startswith("POST")]) == 1
 
 
-def test_nothing_is_unknown_where_nothing_was_sent(proxy, name):
+def test_an_unsent_change_has_no_unknown_outcome(proxy, name):
     proxy.refuse()
     with Client(proxy.url, basic=BASIC) as client, pytest.raises(Unavailable) as away:
         client.subsystem("dummy").volumes.create(name, timeout=1.5)
@@ -127,20 +127,20 @@ def test_a_job_is_followed_through_a_service_that_is_away_meanwhile(proxy, throu
     back.join()
 
 
-def test_silence_has_an_end(proxy, name):
+def test_a_request_without_response_times_out(proxy, name):
     proxy.pass_on.clear()
     with Client(proxy.url, basic=BASIC) as client, pytest.raises(OutcomeUnknown):
         client.subsystem("dummy").volumes.create(name, timeout=2)
 
 
-def test_a_job_that_takes_longer_goes_on(api, name):
+def test_a_job_that_takes_longer_is_followed(api, name):
     with pytest.raises(StillRunning) as running:
         api.subsystem("slow").volumes.create(name, timeout=0.5)
     assert running.value.job is not None
     assert api.jobs.wait(running.value.job.id, timeout=20)["name"] == name
 
 
-def test_a_long_poll_asks_no_oftener_than_something_happens(proxy, through, name):
+def test_long_polls_are_sent_once_for_each_change(proxy, through, name):
     job = through.subsystem("slow").volumes.create(name, wait=False)
     proxy.requests.clear()
     seen: list[str] = []
@@ -157,7 +157,7 @@ def test_a_redirect_is_not_followed_with_the_credentials(proxy, name):
     assert len(proxy.requests) == 1
 
 
-def test_what_is_no_api_is_told_apart(proxy, name):
+def test_a_server_that_is_not_the_api_is_reported(proxy, name):
     proxy.answers = [answer("200 OK", "<html>Sign in to the hotel's network", kind="text/html")]
     with Client(proxy.url, basic=BASIC) as client, pytest.raises(Unavailable, match="not the storage API"):
         client.subsystem("dummy").volumes.get(name)

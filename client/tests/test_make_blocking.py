@@ -25,7 +25,7 @@ ENDED = JOB | {"state": "succeeded", "done": True, "result": {"value": {"name": 
 
 
 class Driver:
-    """Answers what is sent, and keeps it."""
+    """Answers requests, and records them."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = answers
@@ -46,7 +46,7 @@ def executor(*answers: Any, timeout: float | None = 7.0) -> tuple[Executor, list
 
 
 @pytest.mark.parametrize("tool", ["make_blocking.py", "share.py"])
-def test_what_is_made_by_a_tool_is_as_the_tool_makes_it(tool: str) -> None:
+def test_generated_files_are_up_to_date(tool: str) -> None:
     done = subprocess.run([sys.executable, TOOLS / tool, "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -97,7 +97,7 @@ CHANGES: dict[str, tuple[Callable[..., Any], str, str, Any]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change(change: str) -> None:
+def test_each_change(change: str) -> None:
     call, method, path, body = CHANGES[change]
     more: dict[str, Any] = {"timeout": 5.5, "idempotency_key": "k", "callback_url": "https://c.example"}
     waiting, sent = executor(answer(200, {"name": "v"}))
@@ -109,11 +109,11 @@ def test_a_change(change: str) -> None:
         "Idempotency-Key": "k", "Callback-URL": "https://c.example", "Prefer": "wait=5",
     }  # fmt: skip
 
-    hasty, sent = executor(answer(202, JOB))
-    job = call(hasty, wait=False)
+    bound, sent = executor(answer(202, JOB))
+    job = call(bound, wait=False)
     assert (job.id, [(one.method, one.path) for one in sent]) == ("1", [(method, f"/v4/s/{path}")])
     assert {"Prefer", "Callback-URL"}.isdisjoint(sent[0].headers)
-    hasty.driver.answers = (answer(200, ENDED),)  # type: ignore[attr-defined]
+    bound.driver.answers = (answer(200, ENDED),)  # type: ignore[attr-defined]
     assert job.wait() == value
     assert sent[-1].headers["Prefer"] == "wait=6"  # The client's own time limit.
 
@@ -134,7 +134,7 @@ READS: dict[str, tuple[Callable[..., Any], str, bool]] = {
 
 
 @pytest.mark.parametrize("what", READS)
-def test_a_read(what: str) -> None:
+def test_each_read(what: str) -> None:
     call, path, is_listing = READS[what]
     more = {**_CHOSEN, "limit": 3} if is_listing else {}
     for fresh in (False, True):
@@ -155,9 +155,9 @@ def test_locks_are_listed() -> None:
 
 
 class TestJobs:
-    """A job is asked for by its id, within the client's time."""
+    """A job is read by its id, within the client's time limit."""
 
-    def test_one(self) -> None:
+    def test_each_request_about_one_job(self) -> None:
         for call, method, path in (
             (lambda jobs: jobs.get("1"), "GET", "/v4/jobs/1"),
             (lambda jobs: jobs.cancel("1"), "POST", "/v4/jobs/1/cancel"),
@@ -168,7 +168,7 @@ class TestJobs:
             assert call(Jobs(bound)).id == "1"  # type: ignore[no-untyped-call]
             assert [(one.method, one.path) for one in sent] == [(method, path)]
 
-    def test_of_its_own(self) -> None:
+    def test_each_method_of_a_job(self) -> None:
         bound, sent = executor(answer(200, JOB | {"id": "2"}))
         job: Job[Any] = Job.bound(JobRecord.of(JOB), bound)
         assert [job.refresh().id, job.cancel().id, job.retry().id] == ["2"] * 3
@@ -176,7 +176,7 @@ class TestJobs:
         bound.driver.answers = (answer(200, ENDED),)  # type: ignore[attr-defined]
         assert job.ended().state == "succeeded"
 
-    def test_many(self) -> None:
+    def test_each_request_about_several_jobs(self) -> None:
         bound, sent = executor(answer(200, [JOB]))
         assert [job.id for job in Jobs(bound).list(all=True, state="failed", limit=5)] == ["1"]
         assert sent[0].query == (("all", "true"), ("state", "failed"), ("limit", "5"))
@@ -187,13 +187,13 @@ class TestJobs:
 
 
 class TestBatches:
-    """Asked for at the end of the block, unless something went wrong in it."""
+    """Submitted at the end of the block, unless it raised an exception."""
 
     def batch(self, *answers: Any, wait: bool) -> tuple[Batch, list[Any]]:
         bound, sent = executor(*answers)
         return Batch(bound, "b", "stop", 2, {"idempotency_key": "k"}, wait=wait), sent
 
-    def test_without_waiting(self) -> None:
+    def test_a_batch_without_waiting(self) -> None:
         batch, sent = self.batch(answer(202, JOB), wait=False)
         with batch:
             batch.restrict("s", "v")
@@ -202,7 +202,7 @@ class TestBatches:
         assert (batch.job.id, sent[0].path, sent[0].headers["Idempotency-Key"]) == ("1", "/v4/batches", "k")
         assert sent[0].body["requests"] == [{"method": "DELETE", "path": "/v4/s/volumes/v"}]
 
-    def test_nothing_is_asked_for(self) -> None:
+    def test_an_empty_or_failed_block_sends_nothing(self) -> None:
         batch, sent = self.batch(wait=False)
         with batch:
             pass
@@ -211,7 +211,7 @@ class TestBatches:
             _ = 1 / 0
         assert (batch.job, sent) == (None, [])
 
-    def test_of_each_volume_that_meets_a_condition(self) -> None:
+    def test_a_snapshot_of_each_matching_volume(self) -> None:
         ended = JOB | {"state": "succeeded", "done": True}
         bound, sent = executor(answer(202, JOB), answer(200, ended), answer(200, [{"job": "2", "status": 201}]))
         options: Any = {"purge_old_if_needed": True, "on_failure": "stop"}

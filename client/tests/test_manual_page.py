@@ -8,7 +8,7 @@ from storage_api_client.cli.manual import page
 from storage_api_client.cli.options import Group
 
 
-def test_no_text_is_taken_for_a_request_of_roff() -> None:
+def test_text_is_escaped_for_roff() -> None:
     main = Group("storage-api", help=".config is a folder.\n\n\b\n'quoted'\n\nback\\slash")
     main.add_command(click.Command("x", params=[click.Option(["--a-b"], help=".hidden files")]))
     lines = page(main).splitlines()

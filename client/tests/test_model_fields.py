@@ -55,7 +55,7 @@ def test_a_list_is_a_tuple(model: type[Model], name: str) -> None:
 
 
 @pytest.mark.parametrize("model", _MODELS)
-def test_what_the_service_does_not_say_is_nothing(model: type[Model]) -> None:
+def test_missing_fields_are_none(model: type[Model]) -> None:
     """Nor is it true: what may be sent again, say."""
     said = {field.name: getattr(model.of({}), field.name) for field in dataclasses.fields(model)}
     assert said

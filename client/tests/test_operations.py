@@ -58,10 +58,10 @@ def test_retry_after_is_a_number_of_seconds(text: str, after_s: float | None) ->
 
 
 class TestJobs:
-    """Cancelling, settling, doing again."""
+    """Cancelling, settling, retrying."""
 
     @pytest.mark.parametrize("state", ["cancelling", "cancelled"])
-    def test_a_job_that_was_cancelled_already_is(self, state: str) -> None:
+    def test_cancelling_a_cancelled_job_succeeds(self, state: str) -> None:
         too_late = problem(409, "job-not-cancellable")
         job, sent, _ = run(cancel(Context(), "1", 9), too_late, answer(200, JOB | {"state": state}))
         assert (job.state, [(one.method, one.path) for one in sent]) == (
@@ -69,23 +69,23 @@ class TestJobs:
         )  # fmt: skip
 
     @pytest.mark.parametrize("state", ["running", "succeeded", "failed"])
-    def test_one_that_cannot_be_is_said(self, state: str) -> None:
+    def test_a_job_that_cannot_be_cancelled_is_reported(self, state: str) -> None:
         with pytest.raises(Refused) as refusal:
             run(cancel(Context(), "1", 9), problem(409, "job-not-cancellable"), answer(200, JOB | {"state": state}))
         assert refusal.value.code == "job-not-cancellable"
         with pytest.raises(NotFound):
             run(cancel(Context(), "1", 9), problem(404, "no-such-job"))
 
-    def test_an_outcome_is_told_as_it_was_said(self) -> None:
+    def test_settle_sends_the_outcome(self) -> None:
         for outcome in ("succeeded", "failed", "unknown"):
             _, (sent,), _ = run(settle(Context(), "1", outcome, 9), answer(200, JOB))
             assert (sent.path, sent.body) == ("/v4/jobs/1/settle", {"outcome": outcome})
 
-    def test_doing_again_is_a_change(self) -> None:
+    def test_retry_is_a_change(self) -> None:
         again = retry_job("a/b")
         assert (again.method, again.path, again.body) == ("POST", "/v4/jobs/a%2Fb/retry", {})
 
-    def test_many_at_once(self) -> None:
+    def test_several_jobs_in_one_request(self) -> None:
         refused = [{"id": "2", "code": "job-not-cancellable"}]
         flow = in_bulk(Context(), "cancel", {"all": True, "volume": "v"}, 9)
         done, (sent,), _ = run(flow, answer(200, {"cancelled": ["1"], "refused": refused}))
@@ -95,7 +95,7 @@ class TestJobs:
         done, (sent,), _ = run(flow, answer(200, {"jobs": ["3"]}))
         assert (sent.path, sent.body, done.done, done.refused) == ("/v4/jobs/retry", {"state": "failed"}, ("3",), ())
 
-    def test_only_what_is_harmless_is_sent_again(self) -> None:
+    def test_only_idempotent_bulk_requests_are_repeated(self) -> None:
         _, sent, _ = run(in_bulk(Context(), "cancel", {"volume": "v"}, 9), LOST, answer(200, {"cancelled": []}))
         assert len(sent) == 2
         with pytest.raises(OutcomeUnknown):
@@ -103,9 +103,9 @@ class TestJobs:
 
 
 class TestBatches:
-    """Many changes in one order."""
+    """Batches of changes."""
 
-    def test_members_have_their_places(self) -> None:
+    def test_members_are_numbered(self) -> None:
         batch = BatchMembers("patch-day", "stop", 3)
         assert [batch.create("s", "a", size_total="1kB"), batch.restrict("s", "b"),
                 batch.snapshot("s", "c", "n", purge_old_if_needed=True)] == [0, 1, 2]  # fmt: skip
@@ -135,7 +135,7 @@ class TestBatches:
             ({"state": "cancelled"}, "job-cancelled"),
         ],
     )
-    def test_its_end_is_told_with_its_members(self, end: dict[str, Any], code: str | None) -> None:
+    def test_the_end_of_a_batch_has_its_members(self, end: dict[str, Any], code: str | None) -> None:
         ended = answer(200, JOB | {"done": True, "links": {"result": "/v4/jobs/1/result?all"}} | end)
         members = answer(200, [{"job": "2", "status": 201}, {"job": "3", "status": 409, "problem": {"code": "x"}}])
         change = Change("POST", "/v4/batches", lambda body: body, {})
@@ -149,29 +149,29 @@ class TestBatches:
             run(flow, answer(202, JOB), ended, members)
         assert (failure.value.code, [result.job for result in failure.value.results]) == (code, ["2", "3"])
 
-    def test_one_that_was_accepted_is_known_when_the_service_goes_away(self) -> None:
+    def test_an_accepted_batch_is_known_during_an_outage(self) -> None:
         flow = run_batch(Context(), Change("POST", "/v4/batches", lambda body: body, {}), Options(0))
         with pytest.raises(Unavailable) as failure:
             run(flow, answer(202, JOB), LOST)
         assert failure.value.job is not None
         assert failure.value.job.id == "1"
 
-    def test_one_that_is_still_running_is_known_as_it_was_last(self) -> None:
+    def test_a_running_batch_is_returned_as_last_read(self) -> None:
         flow = run_batch(Context(), Change("POST", "/v4/batches", lambda body: body, {}), Options(0))
         with pytest.raises(StillRunning) as failure:
             run(flow, answer(202, JOB | {"state": "queued"}), answer(200, JOB))
         assert failure.value.job is not None
         assert failure.value.job.state == "running"
 
-    def test_one_without_a_result_ends_too(self) -> None:
+    def test_a_batch_without_a_result_ends(self) -> None:
         ended = answer(200, JOB | {"done": True, "state": "succeeded"})
         assert run(await_batch(Context(), "1", Deadline(9)), ended, answer(200))[0] == ()
 
 
 class TestEvents:
-    """Gone on with after a lost connection, from where it was lost."""
+    """Resumed after a lost connection, from the last event."""
 
-    def test_nothing_is_asked_for_twice(self) -> None:
+    def test_events_are_resumed_without_repetition(self) -> None:
         said: list[str] = []
         flow = events(Context(notify=said.append), (("volume", "v"),), after="1", timeout=60)
         cut = ConnectionLost("Cut", sent=True)
@@ -186,7 +186,7 @@ class TestEvents:
         # Once for each time that it was lost, however often it is tried again.
         assert said == ["Nobody answers. Trying again.", "Cut. Trying again."]
 
-    def test_from_now_on_there_is_no_place_to_go_on_from(self) -> None:
+    def test_a_new_stream_has_no_last_event_id(self) -> None:
         _, (sent,), _ = run(events(Context(), ()), answer(200))
         assert "Last-Event-ID" not in sent.headers
 
@@ -204,7 +204,7 @@ class TestEvents:
             (problem(403, "missing-role"), NotAuthorised),
         ],
     )
-    def test_what_does_not_come_back_ends_it(self, reply: Any, error: type[Exception]) -> None:
+    def test_permanent_failures_end_the_stream(self, reply: Any, error: type[Exception]) -> None:
         timeout = 60 if getattr(reply, "permanent", False) else 0
         with pytest.raises(error):
             run(events(Context(), (), timeout=timeout), reply)
@@ -217,12 +217,12 @@ class TestEvents:
         assert pauses == [3.0]
 
 
-def test_models_keep_what_they_do_not_know() -> None:
+def test_models_keep_unknown_fields() -> None:
     job = JobRecord.of({"id": "1", "error": "odd", "attempts": None, "colour": "red", "queue": {"name": "q"}})
     assert (job.error, job.attempts, job.more, job.queue and job.queue.name) == (None, (), {"colour": "red"}, "q")
 
 
-def test_a_failed_read_of_a_result_is_told() -> None:
+def test_a_failed_read_of_a_result_is_reported() -> None:
     ended = answer(200, JOB | {"done": True, "state": "failed", "error": {"code": "x"}})
     with pytest.raises(JobFailed):
         run(await_batch(Context(), "1", Deadline(9)), ended, answer(200, []))

@@ -1,4 +1,4 @@
-"""Which form of output counts: what was typed, then the environment, then the profile."""
+"""The output format is that of the option, else of the environment, else of the profile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conftest import CommandLine
         (("-o", "table"), "", "NAME"),
     ],
 )
-def test_what_is_nearest_counts(bare: CommandLine, typed: tuple[str, ...], environment: str, output: str) -> None:
+def test_order_of_precedence(bare: CommandLine, typed: tuple[str, ...], environment: str, output: str) -> None:
     (bare.home / "storage-api").mkdir()
     profile = '[profiles.default]\nurl = "http://127.0.0.1:9"\noutput = "csv"\n'
     (bare.home / "storage-api" / "config.toml").write_text(profile)

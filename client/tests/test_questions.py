@@ -1,4 +1,4 @@
-"""Nothing that cannot be brought back is done before somebody has said yes."""
+"""Irreversible commands are run only after confirmation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _with_yes(group: click.Group, name: str = "") -> set[str]:
     return names
 
 
-def test_every_command_that_asks_is_tried() -> None:
+def test_every_command_with_confirmation_is_covered() -> None:
     assert {" ".join(words.split()[:2]) for words in _ASKING} == _with_yes(command_line())
 
 
@@ -40,7 +40,7 @@ def test_every_command_that_asks_is_tried() -> None:
     [(False, True, ExitStatus.USAGE), (True, False, ExitStatus.FAILED), (True, True, None)],
 )
 @pytest.mark.parametrize("words", _ASKING)
-def test_only_what_is_answered_with_yes_is_done(
+def test_commands_run_only_after_confirmation(
     words: str, is_terminal: bool, says_yes: bool, status: ExitStatus | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", Mock(isatty=Mock(return_value=is_terminal)))
@@ -58,7 +58,7 @@ def test_only_what_is_answered_with_yes_is_done(
 
 
 @pytest.mark.parametrize("what", ["cancel", "retry"])
-def test_of_many_jobs_those_that_were_left_make_a_failure(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_jobs_that_could_not_be_changed_make_a_failure(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     api = Mock(**{f"jobs.{what}_all.return_value": _BULK})
     with pytest.raises(Stop) as end:
         command_line().main(["job", what, "--volume", "v", "-y"], obj=Offline(api=api), standalone_mode=False)

@@ -1,4 +1,4 @@
-"""The server to which a browser brings the answer of the provider: others that connect do not keep it away."""
+"""The server for the callback of the provider: other connections do not block it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from storage_api_client.sign_in.loopback import LoopbackServer
 
 
-def test_a_connection_that_says_nothing_does_not_keep_the_answer_away() -> None:
+def test_a_silent_connection_does_not_block_the_callback() -> None:
     """Browsers open some in advance."""
     with LoopbackServer() as server:
         handler = server._server.RequestHandlerClass
@@ -28,9 +28,7 @@ def test_a_connection_that_says_nothing_does_not_keep_the_answer_away() -> None:
 
 
 @pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])
-def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(
-    answer: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_requests_do_not_end_the_wait(answer: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     answers: list[dict[str, str] | None] = []
     with LoopbackServer() as server:
         waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
@@ -47,6 +45,6 @@ def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(
         socket.create_connection(("127.0.0.1", urlsplit(server.redirect_uri).port or 0))
 
 
-def test_an_answer_is_not_waited_for_longer_than_wanted() -> None:
+def test_the_wait_for_the_callback_times_out() -> None:
     with LoopbackServer() as server:
         assert server.wait(0) is None

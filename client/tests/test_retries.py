@@ -1,4 +1,4 @@
-"""One request, until an answer stays: what is sent, and when again."""
+"""One request until its final response: what is sent, and when it is repeated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestAsking:
             (502, {}), (504, {}), (401, {}),
         ],
     )  # fmt: skip
-    def test_an_answer_that_stays(self, status: int, headers: dict[str, str]) -> None:
+    def test_a_final_response_is_returned(self, status: int, headers: dict[str, str]) -> None:
         response, sent, pauses = self.send_with_retries(answer(status, {}, **headers))
         assert (response.status, len(sent), pauses) == (status, 1, [])
 
@@ -43,7 +43,7 @@ class TestAsking:
         ("status", "headers"),
         [(429, {}), (503, {}), (504, {}), (504, {"operation_location": "/v4/jobs/1"})],
     )
-    def test_one_that_does_not(self, status: int, headers: dict[str, str]) -> None:
+    def test_a_temporary_refusal_is_repeated(self, status: int, headers: dict[str, str]) -> None:
         response, sent, pauses = self.send_with_retries(
             problem(status, "x", retry_after="7", **headers), answer(200, {})
         )
@@ -52,33 +52,33 @@ class TestAsking:
         assert sent[0].headers["Idempotency-Key"] == "k"
         assert sent[0].headers["X-Request-ID"]
 
-    def test_an_id_of_the_request_s_own_is_kept(self) -> None:
+    def test_a_given_request_id_is_kept(self) -> None:
         request = Request("GET", "/x", headers={"X-Request-ID": "mine"})
         for answers in ([answer(200)], [problem(503, "x", retry_after="0"), answer(200)]):
             _, sent, pauses = run(send_with_retries(Context(), request, Deadline(9)), *answers)
             assert {one.headers["X-Request-ID"] for one in sent} == {"mine"}
-        assert 0.14 < pauses[0] <= 0.2  # "At once" is not taken at its word.
+        assert 0.14 < pauses[0] <= 0.2  # A delay of 0 is not used as it is.
 
     @pytest.mark.parametrize(("timeout", "wait_s", "limit_s"), [(100, 20, 35), (100, 0, 15), (3, 20, 4), (0, 0, 1)])
-    def test_an_answer_has_its_time(self, timeout: float, wait_s: float, limit_s: float) -> None:
+    def test_a_request_has_its_timeout(self, timeout: float, wait_s: float, limit_s: float) -> None:
         _, (sent,), _ = self.send_with_retries(answer(200), timeout=timeout, wait_s=wait_s)
         assert sent.limit_s == pytest.approx(limit_s, abs=0.1)
 
-    def test_why_it_takes_longer_is_said_once(self) -> None:
+    def test_each_reason_for_a_delay_is_reported_once(self) -> None:
         said: list[str] = []
         request, full = Request("GET", "/x"), problem(503, "full", retry_after="1")
         away = problem(503, "away", retry_after="1")
         run(send_with_retries(Context(notify=said.append), request, Deadline(90)), full, full, away, away, answer(200))
         assert [sentence.split()[0] for sentence in said] == ["full", "away"]
 
-    def test_without_a_key_a_change_that_was_sent_is_in_doubt_and_a_question_is_not(self) -> None:
+    def test_without_a_key_a_sent_change_is_in_doubt_and_a_read_is_not(self) -> None:
         for method, error in (("POST", OutcomeUnknown), ("GET", Unavailable)):
             with pytest.raises(error) as failure:
                 run(send_with_retries(Context(), Request(method, "/x"), Deadline(0)), LOST)
             assert getattr(failure.value, "idempotency_key", None) is None
             assert failure.value.request_id
 
-    def test_errors_of_others_are_told_as_such(self) -> None:
+    def test_errors_of_other_servers_are_distinguished(self) -> None:
         request = Request("GET", "/x", headers={"X-Request-ID": "mine"})
         foreign = Response(404, {"content-type": "application/json"}, b'{"code": "no-such-volume", "detail": "d"}')
         refusal = problem_of(foreign, request)
@@ -92,7 +92,7 @@ class TestAsking:
         response = Response(404, {"content-type": "application/problem+json; charset=utf-8"}, body)
         assert problem_of(response, Request("GET", "/x")).code == "no-such-volume"
 
-    def test_a_pause_that_is_too_long_is_not_made(self) -> None:
+    def test_a_pause_beyond_the_deadline_is_not_made(self) -> None:
         with pytest.raises(Unavailable):
             self.send_with_retries(problem(503, "x", retry_after="7"), timeout=5)
 
@@ -103,7 +103,7 @@ class TestAsking:
         assert (response.status, len(sent), len(pauses)) == (200, 3, 2)
         assert 0.1 < pauses[0] <= 0.2 < pauses[1] <= 0.4
 
-    def test_a_page_that_says_when_to_come_again_is_heeded(self) -> None:
+    def test_retry_after_of_an_html_page_is_respected(self) -> None:
         page = Response(503, {"content-type": "text/html", "retry-after": "7"}, b"<html>")
         assert self.send_with_retries(page, answer(200, {}))[2] == [7.0]
 
@@ -112,7 +112,7 @@ class TestAsking:
         with pytest.raises(Unavailable):
             run(send_with_retries(Context(), Request("GET", "/x"), Deadline(None)), REFUSED)
 
-    def test_what_may_have_been_accepted_once_stays_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_possibly_accepted_change_stays_in_doubt(self, monkeypatch: pytest.MonkeyPatch) -> None:
         request, deadline = Request("POST", "/x", headers={"Idempotency-Key": "k"}), Deadline(100)
         flow = send_with_retries(Context(), request, deadline)
         advance(flow)
@@ -123,7 +123,7 @@ class TestAsking:
             fail(flow, REFUSED)
 
     @pytest.mark.parametrize("method", ["POST", "GET"])
-    def test_nor_does_an_answer_that_nothing_is_accepted_now_change_that(self, method: str) -> None:
+    def test_a_later_refusal_does_not_resolve_the_doubt(self, method: str) -> None:
         """The service has lost its queue since the first attempt, whose answer did not arrive."""
         request = Request(method, "/x", headers={"Idempotency-Key": "k"} if method == "POST" else {})
         with pytest.raises(OutcomeUnknown if method == "POST" else Unavailable) as failure:
@@ -141,7 +141,7 @@ class TestAsking:
         ],
         ids=lambda response: response.status,
     )
-    def test_nor_does_an_answer_that_would_be_the_same_if_it_was(self, later: Response) -> None:
+    def test_a_response_that_is_ambiguous_does_not_resolve_the_doubt(self, later: Response) -> None:
         """The session has ended since the first attempt, for example."""
         request = Request("POST", "/x", headers={"Idempotency-Key": "k"})
         with pytest.raises(OutcomeUnknown) as failure:
@@ -160,13 +160,13 @@ class TestAsking:
         assert run(send_with_retries(Context(), request, Deadline(9)), LOST, later)[0] is later
 
     @pytest.mark.parametrize(("lost", "error"), [(LOST, OutcomeUnknown), (REFUSED, Unavailable)])
-    def test_what_may_have_been_accepted_is_told(self, lost: ConnectionLost, error: type[StorageApiError]) -> None:
+    def test_possible_acceptance_is_reported(self, lost: ConnectionLost, error: type[StorageApiError]) -> None:
         with pytest.raises(error) as failure:
             self.send_with_retries(lost, timeout=0)
         assert getattr(failure.value, "idempotency_key", None) == ("k" if error is OutcomeUnknown else None)
         assert failure.value.retryable
 
-    def test_what_is_sent_once_is_sent_again_only_where_nobody_had_it(self) -> None:
+    def test_a_request_that_is_sent_once_is_repeated_only_if_unsent(self) -> None:
         response, sent, _ = self.send_with_retries(REFUSED, answer(200, {}), once=True)
         assert (response.status, len(sent)) == (200, 2)
         # A queue that is full has not taken it.
@@ -177,7 +177,7 @@ class TestAsking:
         with pytest.raises(Unavailable):
             self.send_with_retries(problem(503, "x", retry_after="1"), once=True)
 
-    def test_what_is_of_no_use_is_not_tried_again(self) -> None:
+    def test_permanent_failures_are_not_retried(self) -> None:
         with pytest.raises(Unavailable) as failure:
             self.send_with_retries(ConnectionLost("No such certificate", sent=False, permanent=True))
         assert not failure.value.retryable

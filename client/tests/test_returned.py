@@ -54,7 +54,7 @@ def test_a_job_returns_what_the_change_would_have_returned() -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_batch_has_its_job_and_what_became_of_its_members(waits: bool) -> None:
+def test_a_batch_has_its_job_and_the_results_of_its_members(waits: bool) -> None:
     with answering()["client"].batch(wait=waits) as batch:
         batch.lock("s", "v", "h")
     assert (batch.job.id, [result.job for result in batch.results]) == ("1", ["2"] if waits else [])

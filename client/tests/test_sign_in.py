@@ -1,4 +1,4 @@
-"""Each way to sign in, with a real identity provider, and what is kept of it."""
+"""Each way to sign in, with a real identity provider, and what is stored."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_service_says_where_to_sign_in(program, provider, url):
     assert program("whoami", "-o", "json").json["user"] == "adam"
 
 
-def test_a_service_that_speaks_of_another_one_is_not_believed(program, url):
+def test_metadata_of_another_service_is_refused(program, url):
     elsewhere = url.replace("127.0.0.1", "localhost")
     with proxied(url) as proxy:
         body = json.dumps({"resource": elsewhere, "authorization_servers": ["https://evil.example"]})
@@ -113,14 +113,14 @@ def test_a_service_that_speaks_of_another_one_is_not_believed(program, url):
     assert (ended.status, "use that address" in ended.err) == (4, True)
 
 
-def test_who_refuses_on_the_device_is_not_signed_in(program, provider):
+def test_a_refused_device_sign_in_fails(program, provider):
     status, output = sign_in_on_a_device(program, provider, deny="yes")
     assert (status, "refuses" in output) == (4, True)
     assert not (program.home / "storage-api" / "credentials.json").exists()
 
 
 def browser(program, tmp_path, code):
-    """A browser that is a program: it gets the address, and does what ``code`` says."""
+    """A program in the place of a browser: it gets the address, and runs ``code``."""
     script = tmp_path / "browser.py"
     script.write_text("import sys, requests\nurl = sys.argv[1]\n" + textwrap.dedent(code))
     program.environment["BROWSER"] = f"{sys.executable} {script} %s"
@@ -136,7 +136,7 @@ def test_the_authorization_code_with_a_browser_on_this_machine(program, provider
     assert stored(program)["refresh_token"]
 
 
-def test_an_answer_that_is_not_ours_signs_nobody_in(program, provider, tmp_path):
+def test_a_foreign_callback_is_refused(program, provider, tmp_path):
     provider.has_device_flow = False
     browser(
         program,
@@ -153,7 +153,7 @@ def test_an_answer_that_is_not_ours_signs_nobody_in(program, provider, tmp_path)
     assert "not the answer" in output
 
 
-def test_a_token_that_ends_is_renewed_once_however_many_ask(program, provider):
+def test_an_expiring_token_is_renewed_once_by_all_processes(program, provider):
     sign_in_on_a_device(program, provider)
     before = stored(program)
     change(program, expires_at=time.time() - 1)
@@ -165,13 +165,13 @@ def test_a_token_that_ends_is_renewed_once_however_many_ask(program, provider):
     assert stored(program)["refresh_token"] != before["refresh_token"]
 
 
-def test_a_token_that_is_no_good_any_more_is_renewed(program, provider, name):
+def test_a_refused_token_is_renewed(program, provider, name):
     sign_in_on_a_device(program, provider)
     change(program, access_token="x." + stored(program)["access_token"].partition(".")[2])
     assert program("volume", "create", "dummy", name).status == 0
 
 
-def test_what_cannot_be_renewed_says_to_sign_in(program, provider):
+def test_a_failed_renewal_says_to_sign_in(program, provider):
     sign_in_on_a_device(program, provider)
     change(program, access_token="x.y.z", refresh_token="stolen")
     refused = program("whoami")
@@ -187,29 +187,29 @@ def test_4_a_missing_role(program, provider):
     assert program("whoami", "--role", "ADMIN").status == 4
 
 
-def test_a_machine(program, provider):
+def test_a_machine_signs_in(program, provider):
     program.environment["STORAGE_API_CLIENT_SECRET"] = "machine secret"
     assert program("login", "--client-credentials", "--client-id", "machine").status == 0
     del program.environment["STORAGE_API_CLIENT_SECRET"]
-    # What is asked for in the name of a user is of no use to a machine.
+    # Scopes for users are not requested by a machine.
     assert "scope" not in stored(program)
     change(program, expires_at=time.time() - 1)
     assert program("whoami", "-o", "json").json["roles"] == ["USER", "ADMIN"]
 
 
-def test_a_token_of_ones_own(bare, provider, url):
+def test_a_token_of_the_environment_is_used(bare, provider, url):
     bare.environment = {"STORAGE_API_URL": url, "STORAGE_API_TOKEN": provider.token(groups=[ADMIN])}
     assert bare("whoami", "-o", "json").json["roles"] == ["USER", "ADMIN"]
 
 
-def test_a_provider_that_is_another(program, provider):
+def test_another_issuer_is_refused(program, provider):
     with proxied(provider.issuer) as proxy:
         other = program("login", "--issuer", proxy.url)
     assert other.status == 4
     assert "check the issuer" in other.err
 
 
-def test_a_provider_without_tls_is_not_told_secrets(program):
+def test_a_provider_without_tls_gets_no_secrets(program):
     plain = program("login", "--issuer", "http://login.example.org")
     assert plain.status == 4
     assert "https" in plain.err
@@ -226,7 +226,7 @@ def test_the_session_of_a_development_server_is_renewed_by_itself(bare, stack):
     assert bare("volume", "create", "dummy", "v").status == 4
 
 
-def test_what_is_stored_for_one_address_is_told_to_no_other(bare, stack):
+def test_stored_credentials_are_sent_to_their_service_only(bare, stack):
     bare.environment = {"STORAGE_API_URL": stack.url, "STORAGE_API_PASSWORD": PASSWORD}
     bare("login", "--basic", USER)
     with proxied(stack.url) as proxy:

@@ -82,11 +82,11 @@ def _sign_in(values: dict[str, dict[str, str]], **more: Any) -> tuple[dict[str, 
 
 @pytest.mark.parametrize("as_machine", [True, False])
 @pytest.mark.parametrize("name", _VALUES)
-def test_the_nearest_value_is_used(name: str, as_machine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_precede_profile_and_service(name: str, as_machine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_API_CLIENT_SECRET", "secret")
     for place, value in enumerate(_VALUES[name]):
         further = zip(_SOURCES[place:], _VALUES[name][place:], strict=False)
-        # With an issuer of their own, nobody asks the service for one, nor for the client's id there.
+        # With an issuer as option, the service is not asked for one, nor for the client's id.
         values = {source: {"client_id": "c"} | {name: text} for source, text in further}
         form, entry = _sign_in(values, client_credentials=as_machine)
         assert (form[name], entry[name]) == (value, value)
@@ -96,14 +96,14 @@ def test_the_nearest_value_is_used(name: str, as_machine: bool, monkeypatch: pyt
 
 @pytest.mark.parametrize("as_machine", [True, False])
 def test_a_machine_asks_for_no_scope_by_default(as_machine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has neither a name nor a refresh token to ask for."""
+    """Scopes for a name and for refresh tokens do not apply to it."""
     monkeypatch.setenv("STORAGE_API_CLIENT_SECRET", "secret")
     scope = _sign_in({}, client_credentials=as_machine)[0]["scope"]
     assert ("offline_access" in scope, scope == "") == (not as_machine, as_machine)
 
 
 @pytest.mark.parametrize("browser", [True, False])
-def test_a_browser_is_used_where_it_is_wanted(browser: bool) -> None:
+def test_a_browser_is_used_on_request(browser: bool) -> None:
     with patch.object(login, "_with_browser", Mock(return_value={"access_token": "b"})):
         form, entry = _sign_in({}, browser=browser)
     assert (form == {}, entry["access_token"]) == (browser, "b" if browser else "t")
@@ -116,7 +116,7 @@ def test_a_password_needs_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     sent.assert_not_called()
 
 
-def test_a_refusal_is_the_status_of_who_is_not_signed_in(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_sign_in_has_its_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     state, driver = State(_found=Mock(url=_SERVICE, profile=Profile("p"))), _Provider({}, refusal="access_denied")
     options: dict[str, Any] = dict.fromkeys(_VALUES) | {"browser": False, "basic": None, "client_credentials": False}
     with patch.object(login, "Driver", Mock(return_value=driver)), pytest.raises(Stop) as end:
@@ -126,7 +126,7 @@ def test_a_refusal_is_the_status_of_who_is_not_signed_in(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("variable", "is_terminal"), [("s", True), ("", True), ("", False)])
-def test_a_secret_is_that_of_the_environment_or_of_a_prompt_at_a_terminal(
+def test_a_secret_is_read_from_environment_or_prompt(
     variable: str, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", variable)
@@ -142,7 +142,7 @@ def test_a_secret_is_that_of_the_environment_or_of_a_prompt_at_a_terminal(
     assert prompt.call_args_list == calls
 
 
-def test_a_browser_that_brings_no_answer_signs_nobody_in(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_browser_without_a_callback_times_out(capsys: pytest.CaptureFixture[str]) -> None:
     """One that runs in the foreground does not keep the answer from being waited for: it has a thread of its own."""
     threads: list[threading.Thread] = []
     is_open = threading.Event()
@@ -163,7 +163,7 @@ def test_a_browser_that_brings_no_answer_signs_nobody_in(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("complete", [None, "https://v?code=u"])
-def test_where_to_sign_in_is_said(complete: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verification_address_is_printed(complete: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     login._show_device(State(), "https://v", "u-1", complete)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1 if "Open" in line else 2] for line in lines] == ["https://v", *filter(None, [complete])]
@@ -184,7 +184,7 @@ _TOKEN = "x.eyJzdWIiOiAiYm9iIn0.y"
         ("opaque", None, "STORAGE_API_TOKEN", ""),
     ],
 )
-def test_how_one_is_signed_in(
+def test_the_kind_of_sign_in_is_reported(
     token: str, entry: dict[str, str] | None, signed_in: str, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_API_TOKEN", token)

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, that nobody reads, or whose encoding lacks characters; and signals."""
+"""Standard streams that are closed, without a reader, or whose encoding lacks characters; and signals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _pipe_without_reader() -> Iterator[int]:
         os.close(writer)
 
 
-def test_what_goes_wrong_counts_also_where_nobody_reads_the_messages() -> None:
+def test_the_exit_status_is_right_also_without_stderr() -> None:
     with _pipe_without_reader() as closed:
         ended = _run_program("--url", "ftp://nowhere", "volume", "list", "dummy", stdout=subprocess.PIPE, stderr=closed)
         assert (ended.returncode, ended.stdout) == (ExitStatus.USAGE, "")
@@ -63,7 +63,7 @@ def test_messages_for_which_there_is_no_space_change_no_status() -> None:
 
 
 @pytest.mark.parametrize("columns", [0, 40, 60, 80, 120])
-def test_names_and_sizes_are_whole_in_a_narrow_terminal(columns: int, monkeypatch: Any) -> None:
+def test_names_and_sizes_are_not_truncated_in_a_narrow_terminal(columns: int, monkeypatch: Any) -> None:
     output, name = io.StringIO(), "orders_of_2026_db01"
     monkeypatch.setattr(output, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdout", output)
@@ -76,7 +76,7 @@ def test_names_and_sizes_are_whole_in_a_narrow_terminal(columns: int, monkeypatc
     assert max(map(len, lines)) <= max(columns, 40)
 
 
-def test_closed_streams_are_no_mistake() -> None:
+def test_closed_streams_are_no_error() -> None:
     for closed in (0, 1, 2):
         ended = _run_program("completion", "bash", preexec_fn=partial(os.close, closed), stderr=subprocess.PIPE)
         assert (ended.returncode, ended.stderr) == (ExitStatus.DONE, "")
@@ -97,7 +97,7 @@ def test_results_without_readers_change_no_status(before: Exception | None, stat
 
 
 @pytest.mark.parametrize("format_", ["json", "yaml", "csv", "table"])
-def test_letters_that_the_encoding_lacks_are_no_mistake(format_: str, monkeypatch: Any) -> None:
+def test_characters_missing_in_the_encoding_are_no_error(format_: str, monkeypatch: Any) -> None:
     output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", output)
     prepare_streams()

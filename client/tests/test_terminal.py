@@ -1,4 +1,4 @@
-"""What people see: at a real terminal."""
+"""Output at a real terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_table_fits_the_terminal(cli, columns):
     assert max(len(line.rstrip()) for line in lines) <= columns
 
 
-def test_no_colour_where_none_is_wanted(cli):
+def test_colours_can_be_switched_off(cli):
     coloured = Terminal(cli, "volume", "list", "dummy", "--limit", "1")
     plain = Terminal(cli, "volume", "list", "dummy", "--limit", "1", environment={"NO_COLOR": "1"})
     assert (coloured.ended(), plain.ended()) == (0, 0)
@@ -42,7 +42,7 @@ def rolled(cli, volume):
     return volume
 
 
-def test_a_roll_back_says_what_goes_and_takes_no_for_an_answer(cli, rolled):
+def test_a_roll_back_lists_later_snapshots_and_can_be_declined(cli, rolled):
     terminal = Terminal(cli, "volume", "rollback", "dummy", rolled, "--to", "first", columns=200)
     terminal.wait_for("[y/N]")
     assert "2 later snapshots go: second, third." in terminal.text
@@ -52,7 +52,7 @@ def test_a_roll_back_says_what_goes_and_takes_no_for_an_answer(cli, rolled):
     assert cli("snapshot", "list", "dummy", rolled, "-o", "name").out.split() == ["first", "second", "third"]
 
 
-def test_a_roll_back_takes_yes_for_an_answer(cli, rolled):
+def test_a_roll_back_can_be_confirmed(cli, rolled):
     terminal = Terminal(cli, "volume", "rollback", "dummy", rolled, "--to", "second", columns=200)
     terminal.wait_for("[y/N]")
     terminal.type("y\n")
@@ -60,7 +60,7 @@ def test_a_roll_back_takes_yes_for_an_answer(cli, rolled):
     assert cli("snapshot", "list", "dummy", rolled, "-o", "name").out.split() == ["first", "second"]
 
 
-def test_nobody_is_asked_where_nobody_is(cli, rolled):
+def test_without_a_terminal_no_question_is_asked(cli, rolled):
     refused = cli("volume", "rollback", "dummy", rolled, "--to", "first")
     assert (refused.status, "--yes" in refused.err) == (2, True)
 
@@ -83,7 +83,7 @@ def test_ctrl_c_while_waiting_cancels_nothing_and_says_how_to_go_on(cli, name):
     assert cli(*command).status == 0
 
 
-def test_a_password_is_asked_for_and_not_shown(cli, stack):
+def test_a_password_is_prompted_for_and_not_echoed(cli, stack):
     from tests.e2e.own_stack import PASSWORD, USER
 
     cli.environment = {"STORAGE_API_URL": stack.url}

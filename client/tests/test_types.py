@@ -1,4 +1,4 @@
-"""The examples of the manual, and what they must not do, by mypy as strict as it gets."""
+"""The examples of the manual, and invalid calls, checked by mypy in strict mode."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def test_the_examples_of_the_manual_are_typed(errors):
     errors["wrong.py"] = wrong
 
 
-def test_mistakes_are_found(errors):
+def test_invalid_calls_are_detected(errors):
     assert len(errors["wrong.py"]) == _ALL_WRONG, errors["wrong.py"]

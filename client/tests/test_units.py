@@ -42,18 +42,18 @@ from storage_api_client.times import format_time, parse_since, parse_time
         ("2k", 2000), ("1.5TiB", 3 * 2**39), ("0.5kB", 500), ("1EiB", 2**60), ("1PB", 10**15), ("1M", 10**6),
     ],
 )  # fmt: skip
-def test_a_size(text: int | str, size: int) -> None:
+def test_each_size(text: int | str, size: int) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "1.0001B", "1.2.3", "-5", "5XB", "5 5", "1e3", "٣"])
-def test_what_is_no_size(text: str) -> None:
+def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("size", [True, 1.5, None])
-def test_what_is_no_text(size: object) -> None:
+def test_sizes_must_be_text(size: object) -> None:
     with pytest.raises(TypeError):
         parse_size(size)  # type: ignore[arg-type]
 
@@ -65,7 +65,7 @@ def test_what_is_no_text(size: object) -> None:
         (1000 * 1024, "0.98 MiB"), (5 * 2**40, "5.00 TiB"), (2**63 - 1, "8.00 EiB"), (-2048, "-2.00 KiB"),
     ],
 )  # fmt: skip
-def test_a_size_for_people(size: int | None, text: str) -> None:
+def test_sizes_are_formatted(size: int | None, text: str) -> None:
     assert format_size(size) == text
 
 
@@ -81,7 +81,7 @@ def test_sizes_in_a_filter() -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../../v", "a/./b", "a//b", "n:/p/", "v/snapshots", ":/a/locks/h", "p/rule/h"]
 )
-def test_a_name_leads_nowhere_else(name: str) -> None:
+def test_names_with_path_segments_are_refused(name: str) -> None:
     """A snapshot ../../v would be the volume v, which would be taken out of service in its place."""
     for parts in ((name, "volumes"), ("s", "volumes", name), ("s", "volumes", "v", "snapshots", name)):
         with pytest.raises(Refused, match="is no name"):
@@ -92,7 +92,7 @@ def test_a_name_leads_nowhere_else(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "quoted"), [("a%62", "a%2562"), ("a?b#c d", "a%3Fb%23c%20d"), ("n:/p/q", "n:/p/q"), ("é", "%C3%A9")]
 )
-def test_a_name_in_a_path_is_that_name_and_no_other(name: str, quoted: str) -> None:
+def test_names_are_escaped_in_paths(name: str, quoted: str) -> None:
     assert path("s", "volumes", name) == f"/v4/s/volumes/{quoted}"
 
 
@@ -120,14 +120,14 @@ def test_conditions(field: str) -> None:
         ("yesterday", None), ("", None), (None, None),
     ],
 )  # fmt: skip
-def test_a_time(text: str | None, moment: datetime | None) -> None:
+def test_each_time(text: str | None, moment: datetime | None) -> None:
     assert parse_time(text) == moment
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), (" 3 d ", 259200), ("1w", 604800)]
 )
-def test_so_long_ago(text: str, seconds: int) -> None:
+def test_relative_times(text: str, seconds: int) -> None:
     moment = parse_time(parse_since(text))
     assert moment is not None
     assert abs((datetime.now(timezone.utc) - moment).total_seconds() - seconds) < 60
@@ -156,7 +156,7 @@ def test_exit_statuses() -> None:
     assert worst([]) is ExitStatus.DONE
 
 
-def test_what_several_store_at_the_same_time_is_all_stored(tmp_path: Path) -> None:
+def test_concurrent_writes_of_credentials_are_all_stored(tmp_path: Path) -> None:
     begin = Barrier(4)
 
     def store(profile: int) -> None:
@@ -170,7 +170,7 @@ def test_what_several_store_at_the_same_time_is_all_stored(tmp_path: Path) -> No
     assert len(CredentialsFile(tmp_path / "credentials.json").entries()) == 40
 
 
-def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> None:
+def test_credentials_are_private_and_for_one_service(tmp_path: Path) -> None:
     file = CredentialsFile(tmp_path / "home" / "credentials.json")
     assert file.entries() == []
     for profile, url, kind in [("p", "a", "basic"), ("p", "b", "token"), ("q", "a", "token"), ("p", "a", "token")]:
@@ -215,7 +215,7 @@ def test_credentials_that_cannot_be_stored_leave_no_copy(tmp_path: Path, monkeyp
         ("https://user:secret@s.example", None), ("https://s.example:0", None), ("https://s.example:x", None),
     ],
 )  # fmt: skip
-def test_an_address_of_a_service(url: str, checked: str | None) -> None:
+def test_urls_of_services_are_normalized(url: str, checked: str | None) -> None:
     if checked is None:
         with pytest.raises(ValueError, match="is no address"):
             checked_url(url)
@@ -223,7 +223,7 @@ def test_an_address_of_a_service(url: str, checked: str | None) -> None:
         assert checked_url(url) == checked
 
 
-def test_where_a_request_goes() -> None:
+def test_paths_are_resolved_against_the_service() -> None:
     assert resolve("https://s.example", "/v4/jobs") == "https://s.example/v4/jobs"
     assert resolve("https://s.example/below", "/v4/jobs") == "https://s.example/below/v4/jobs"
     assert resolve("https://s.example/below", "/below/v4/jobs") == "https://s.example/below/v4/jobs"
@@ -252,7 +252,7 @@ def test_a_development_server_is_that_of_ones_own_checkout(tmp_path: Path, monke
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         file.write_text(f"{url}\n")
         assert find_development_server() == url
-        # Whoever else may write there must not choose where requests go.
+        # Other users who may write there must not choose the destination of requests.
         with monkeypatch.context() as others:
             others.setattr(os, "getuid", lambda: file.stat().st_uid + 1)
             assert find_development_server() is None
@@ -264,7 +264,7 @@ def test_a_development_server_is_that_of_ones_own_checkout(tmp_path: Path, monke
     assert find_development_server() is None
 
 
-def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_are_taken_from_option_environment_and_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_settings, "find_development_server", lambda: "http://127.0.0.1:9")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for name in ("STORAGE_API_URL", "STORAGE_API_TOKEN", "STORAGE_API_PROFILE"):
@@ -278,7 +278,7 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("STORAGE_API_PROFILE", "test")
     assert service_settings.find().url == "https://last"
     monkeypatch.delenv("STORAGE_API_PROFILE")
-    # Whoever names a profile does not mean whatever runs here.
+    # With a named profile the local development server is not used.
     with pytest.raises(ConfigurationError, match="Which service"):
         service_settings.find(profile="production")
     (tmp_path / "storage-api" / "config.toml").write_text('[profiles.default]\nurl = "https://of-profile"\n')

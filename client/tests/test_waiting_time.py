@@ -13,7 +13,7 @@ from storage_api_client.cli.state import State
 
 
 @pytest.mark.parametrize("timeout", [5.0, None])
-def test_the_client_has_the_time_of_the_option(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_has_the_timeout_of_the_option(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float | None] = []
     api = AsyncMock()
 

@@ -1,4 +1,4 @@
-"""What the command line says: of jobs under way, of values, and what to do after an error."""
+"""Texts of the command line: running jobs, values, and hints after an error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from storage_api_client.times import format_time, parse_since
         ({"state": "failed", "done": True}, "failed"),
     ],
 )
-def test_what_a_job_does(job: dict[str, Any], words: str) -> None:
+def test_each_description_of_a_job(job: dict[str, Any], words: str) -> None:
     assert describe(JobRecord.of(job)) == words
 
 
@@ -66,7 +66,7 @@ def test_a_line_is_written_when_something_has_changed(capsys: pytest.CaptureFixt
         ({"state": "succeeded", "done": True}, 100, 100),
     ],
 )
-def test_a_bar_is_as_long_as_the_job_is_far(
+def test_the_length_of_a_bar_is_the_progress_of_the_job(
     job: dict[str, Any], total: int | None, completed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = Mock()
@@ -103,7 +103,7 @@ def test_messages_are_written_above_the_bars_which_are_removed_at_the_end(monkey
          "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}1mc  d e f \N{NO-BREAK SPACE}\N{PILE OF POO}"),
     ],
 )  # fmt: skip
-def test_a_value_for_people(name: str, value: Any, text: str) -> None:
+def test_values_are_formatted(name: str, value: Any, text: str) -> None:
     assert for_people(name, value) == text
 
 
@@ -128,7 +128,7 @@ _JOB = JobRecord(id="7")
 _RETRYABLE = Problem(title="T", status=503, code="backend-unavailable", detail="Away.", retryable=True)
 
 
-def test_times_are_those_of_whoever_reads_and_types(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_in_the_local_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "JST-9")
     tzset()
     try:
@@ -155,7 +155,7 @@ def test_times_are_those_of_whoever_reads_and_types(monkeypatch: pytest.MonkeyPa
         (errors.Refused(Problem(code="already-exists", detail="It is there.")), ExitStatus.FAILED, None),
     ],
 )
-def test_what_to_do_next(
+def test_each_hint_after_an_error(
     error: errors.StorageApiError, status: ExitStatus, hint: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert explain(error) is status
@@ -163,7 +163,7 @@ def test_what_to_do_next(
     assert [hint in line for line in more] == [True] if hint else more == []
 
 
-def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_detail_of_an_error_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     problem = Problem.of(
         {
             "detail": "Not so\x1b[2J.", "request_id": "r", "errors": [{"pointer": "/a\x1b", "detail": "is\nwrong"}],
@@ -189,6 +189,6 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         errors.OutcomeUnknown(Problem(detail="look"), None, "key"),
     ],
 )
-def test_errors_come_from_other_processes_as_they_are(error: errors.StorageApiError) -> None:
+def test_exceptions_can_be_pickled(error: errors.StorageApiError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

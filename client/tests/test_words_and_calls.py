@@ -1,4 +1,4 @@
-"""What is said on the command line, and which call of the client comes of it: no option is lost on the way."""
+"""Command lines, and the calls of the client that they make: every option has an effect."""
 
 from __future__ import annotations
 
@@ -151,21 +151,21 @@ def offline() -> Offline:
         "job list --since yesterday", "job cancel --until yesterday", "volume create s v --size 1XB",
     ],
 )  # fmt: skip
-def test_what_is_not_clear_is_a_mistake_of_usage_and_nothing_is_sent(offline: Offline, words: str) -> None:
+def test_ambiguous_options_are_a_usage_error(offline: Offline, words: str) -> None:
     with pytest.raises(click.UsageError):
         command_line().main(shlex.split(words), obj=offline, standalone_mode=False)
     assert offline.api.mock_calls == []
 
 
 @pytest.mark.parametrize("words", READS)
-def test_what_is_asked(offline: Offline, words: str) -> None:
+def test_each_read_command(offline: Offline, words: str) -> None:
     method, arguments, options = READS[words]
     assert called(offline, words, method) == (arguments, options)
 
 
 @pytest.mark.parametrize("words", CHANGES)
 @pytest.mark.parametrize("wait", [True, False])
-def test_what_is_changed(offline: Offline, words: str, wait: bool, tmp_path: Path, capsys: Any) -> None:
+def test_each_change_command(offline: Offline, words: str, wait: bool, tmp_path: Path, capsys: Any) -> None:
     method, arguments, settings = CHANGES[words]
     # What its options say counts, and not what is said in the file.
     order = "{requests: [{method: DELETE}], name: of-file, on_failure: continue, parallel: 9}"
