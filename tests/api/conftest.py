@@ -42,7 +42,7 @@ def front_end(shared_front: FrontEnd, redis_client: Redis) -> FrontEnd:
 
 @pytest.fixture
 def client(front_end: FrontEnd) -> FlaskClient:
-    """Somebody with every role."""
+    """A client with every role."""
     return front_end.client()
 
 
@@ -64,6 +64,6 @@ def audit(front_end: FrontEnd, caplog: pytest.LogCaptureFixture) -> Iterator[Cal
 
 @pytest.fixture
 def worker_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[FrontEnd], Worker]:
-    """Makes somebody who carries out the jobs of a front end of the test's own."""
+    """Makes a worker for the jobs of a front end of the test's own."""
     monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
     return lambda front_end: front_end.worker()

@@ -1,4 +1,4 @@
-"""A front end on a real Redis, and somebody who carries its jobs out when a test says so."""
+"""A front end on a real Redis, and a worker that carries its jobs out when a test says so."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class FrontEnd:
         return self.app().test_client()
 
     def worker(self) -> Worker:
-        """Somebody to carry jobs out on a small dummy."""
+        """A worker on a small dummy."""
         services, settings, drain = self.services, self.settings, threading.Event()
         claims = JobClaims(
             services.scripts,

@@ -9,7 +9,7 @@ from tests.api.front_end import JSON
 
 VOLUMES = "/v4/filer/volumes"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-#: Where limits on bytes do not hide what is behind them; nobody waits.
+#: Where limits on bytes do not hide what is behind them; no request waits.
 UNLIMITED: dict[str, Any] = {
     "max_body_bytes": 10**7,
     "max_url_bytes": 10**6,

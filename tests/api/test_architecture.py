@@ -1,4 +1,4 @@
-"""Promises about every route, also those that nobody has written yet."""
+"""Rules for every route, also for those added later."""
 
 from __future__ import annotations
 

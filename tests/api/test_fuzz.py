@@ -37,11 +37,11 @@ BODIES = [
 
 @pytest.fixture(scope="module")
 def front_end(redis_url: str) -> FrontEnd:
-    """Reads and changes are recorded, and nobody waits for them; a stream would not end, so there are none."""
+    """Reads and changes are recorded, and no request waits for them; a stream would not end, so there are none."""
     made = FrontEnd(redis_url, user_groups=(), read_wait=0, max_wait=0, max_streams=0)
     app = made.app()
-    hasty = app.extensions[V3].settings.model_copy(update={"v3_wait": 0.01})
-    app.extensions[V3] = replace(app.extensions[V3], settings=hasty)
+    changed = app.extensions[V3].settings.model_copy(update={"v3_wait": 0.01})
+    app.extensions[V3] = replace(app.extensions[V3], settings=changed)
     return made
 
 
@@ -64,7 +64,7 @@ def routes(front_end: FrontEnd) -> list[tuple[str, str]]:
 def send(
     front_end: FrontEnd, method: str, path: str, *, query: str = "", headers: Any = (), body: bytes = b""
 ) -> TestResponse:
-    """Send it as somebody with every role, unless it brings an Authorization of its own."""
+    """Send it as a user with every role, unless it has an Authorization of its own."""
     client = front_end.client()
     if any(name == "Authorization" for name, _ in headers):
         del client.environ_base["HTTP_AUTHORIZATION"]

@@ -25,8 +25,8 @@ _MOST = 20
 def unlimited(redis_url: str) -> FrontEnd:
     made = FrontEnd(redis_url, **UNLIMITED)
     app = made.app()
-    hasty = app.extensions[V3].settings.model_copy(update={"v3_wait": 0.01})
-    app.extensions[V3] = replace(app.extensions[V3], settings=hasty)
+    changed = app.extensions[V3].settings.model_copy(update={"v3_wait": 0.01})
+    app.extensions[V3] = replace(app.extensions[V3], settings=changed)
     return made
 
 

@@ -140,7 +140,7 @@ def test_problems_and_log_lines_quote_only_the_beginning(client: FlaskClient, wh
 
 
 def test_roles_are_checked_before_bodies_on_every_route(front_end: FrontEnd):
-    """Neither a broken body nor one of the wrong kind is looked at for somebody who may not send it."""
+    """The body of a client without the role is not parsed, whether malformed or of another type."""
     paths = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
     app, tried = front_end.app(), []
     job = accepted(front_end.client().post(f"{VOLUMES}/new", json={})).rpartition("/")[2]

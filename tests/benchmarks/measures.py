@@ -155,8 +155,8 @@ class Measures:
         for clients in _CROWDS:
             mine, theirs = [], []
             for _ in range(1 + _TURNS * self._rounds):
-                mine.append(self._crowd("ours", ("ours", "quick"), self._locks(name, clients), clients))
-                theirs.append(self._crowd("bare", ("bare", "bare-worker"), lambda: request("POST", "/wait"), clients))
+                mine.append(self._clients("ours", ("ours", "quick"), self._locks(name, clients), clients))
+                theirs.append(self._clients("bare", ("bare", "bare-worker"), lambda: request("POST", "/wait"), clients))
             what = f"changes of {clients} waiting clients, against delay().get()"
             rows.append(_compared(what, mine[1:], theirs[1:], "≥ 1.0"))
             cpu_ms[clients] = statistics.median(load.cpu_ms for load in mine[1:])
@@ -170,7 +170,7 @@ class Measures:
         volumes = itertools.cycle([volume["name"] for volume in json.loads(listing[2])][:clients])
         return lambda: request("PUT", f"/v4/{name}/volumes/{next(volumes)}/locks/host", Prefer="wait=20")
 
-    def _crowd(self, name: str, processes: tuple[str, ...], make: Callable[[], bytes], clients: int) -> Load:
+    def _clients(self, name: str, processes: tuple[str, ...], make: Callable[[], bytes], clients: int) -> Load:
         def cpu_s() -> float:
             return sum(self._stack.processes.cpu_s(process) for process in processes)
 

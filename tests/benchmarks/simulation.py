@@ -52,7 +52,7 @@ def fill(client: redis.Redis, endpoints: int, volumes: int) -> None:
 
 
 class Api:
-    """One API process, asked over one connection."""
+    """One API process, requested over one connection."""
 
     def __init__(self, processes: Processes, backends: str) -> None:
         self._processes = processes

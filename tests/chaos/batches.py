@@ -38,12 +38,12 @@ class BatchClient(Client):
 
     def run(self) -> None:
         for _ in self._batches:
-            wish, key = self._wishes.batch(self._rng, self._size), str(uuid.UUID(int=self._rng.getrandbits(128)))
+            request, key = self._wishes.batch(self._rng, self._size), str(uuid.UUID(int=self._rng.getrandbits(128)))
             job_id = ""
             while not job_id and not self._over.is_set():
                 if self._rng.random() < _KILLED:
                     self._kill_one_soon()
-                job_id = self._submit(wish, key)
+                job_id = self._submit(request, key)
 
     def _kill_one_soon(self) -> None:
         """Kill a process that may be accepting the batch."""

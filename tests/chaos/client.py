@@ -62,17 +62,17 @@ class Client(threading.Thread):
             elif job_id and self._rng.random() < 0.5:
                 self._look(job_id)
 
-    def _submit(self, wish: Request, key: str) -> str:
+    def _submit(self, request: Request, key: str) -> str:
         """Return the id of the accepted job; empty if there is none, or its id is unknown."""
         headers = {"Prefer": f"wait={self._rng.choice((0, 0, 1, 3))}"}
         if key:
             headers["Idempotency-Key"] = key
         deadline = time.monotonic() + _GIVE_UP_S
         while time.monotonic() < deadline:
-            answer = self._ask(wish.method, wish.path, json=wish.body, headers=headers)
+            answer = self._ask(request.method, request.path, json=request.body, headers=headers)
             where = answer.headers.get("Operation-Location") if answer is not None else None
             if where:
-                return self._note(where.rpartition("/")[2], key, wish)
+                return self._note(where.rpartition("/")[2], key, request)
             if answer is not None and answer.status_code not in _RETRY:
                 return ""
             if not key:
@@ -80,9 +80,9 @@ class Client(threading.Thread):
             time.sleep(self._rng.uniform(0.1, 1.0))
         return ""
 
-    def _note(self, job_id: str, key: str, wish: Request) -> str:
+    def _note(self, job_id: str, key: str, request: Request) -> str:
         with self._seen.lock:
-            self._seen.accepted[job_id] = wish
+            self._seen.accepted[job_id] = request
             if key:
                 self._seen.by_key.setdefault(key, set()).add(job_id)
         return job_id

@@ -102,7 +102,7 @@ class Judge:
         verdict.states = Counter(job["state"] for job in jobs.values())
         verdict.codes = Counter(job["error"]["code"] for job in jobs.values() if job["error"])
         bad = verdict.bad
-        bad["lost"] = [f"{job_id} {wish}" for job_id, wish in seen.accepted.items() if job_id not in jobs]
+        bad["lost"] = [f"{job_id} {request}" for job_id, request in seen.accepted.items() if job_id not in jobs]
         verdict.batches = sum(job["operation"] == "batch" for job in jobs.values())
         bad["torn"] = _torn(jobs) + self._left_over()
         bad["stuck"] = [_line(job) for job in jobs.values() if not job["done"]]

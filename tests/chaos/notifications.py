@@ -72,7 +72,7 @@ def judge_stream(jobs: Jobs, stream: Listener) -> dict[str, list[str]]:
 
 
 def judge_hooks(jobs: Jobs, hooks: Iterable[Hook]) -> dict[str, list[str]]:
-    """What is wrong with the webhooks, which are sent at the end of everybody's jobs."""
+    """What is wrong with the webhooks, which are sent at the end of all users' jobs."""
     bad: dict[str, list[str]] = {name: [] for name in BAD}
     ids: dict[str, set[str]] = defaultdict(set)
     for hook in hooks:

@@ -115,7 +115,7 @@ class Script(threading.Thread):
     def _is_done(self, step: Step) -> bool:
         """Did the step have the expected response? Otherwise the script ends here."""
         self.steps += 1
-        answer = self._until_told(step)
+        answer = self._send(step)
         if answer is None:
             self.broken_off["not answered in time"] += 1
             return False
@@ -128,7 +128,7 @@ class Script(threading.Thread):
         self.untrue.append(f"{step.method} {step.path}: {answer.status_code} {answer.text[:200]}, not {step.status}")
         return False
 
-    def _until_told(self, step: Step) -> requests.Response | None:
+    def _send(self, step: Step) -> requests.Response | None:
         until = time.monotonic() + _GIVE_UP_S
         while time.monotonic() < until:
             try:

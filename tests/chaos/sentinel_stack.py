@@ -34,8 +34,8 @@ class SentinelStack(Stack):
 
     def fail_over(self) -> Iterator[None]:
         """Kill the master, wait until its replica takes over, and restart the old master as a replica."""
-        dead = self._watched.master
-        self._watched.kill(dead)
-        self._watched.await_master_other_than(dead)
+        killed = self._watched.master
+        self._watched.kill(killed)
+        self._watched.await_master_other_than(killed)
         yield
-        self._watched.start_server(dead)
+        self._watched.start_server(killed)

@@ -55,7 +55,7 @@ def events(stack: Stack, workers: int) -> list[tuple[str, Callable[[], object]]]
 def unfinished(clients: Clients, limit_s: float, worker_lost: set[str]) -> dict[str, str]:
     """The accepted jobs that did not succeed within ``limit_s`` seconds, and how they stand.
 
-    Those whose clients are asked to repeat, because a killed worker had not made them, go into ``worker_lost``.
+    Those whose clients should repeat them, because a killed worker had not made them, go into ``worker_lost``.
     """
     open_jobs = dict(clients.seen.accepted)
     bad: dict[str, str] = {}

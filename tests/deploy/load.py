@@ -25,7 +25,7 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     #: Answers that break the promise: a 5xx that is no 503 with Retry-After, or anything else that is not expected.
     broken: list[str] = field(default_factory=list)
-    #: Connections that were refused by one front end, or cut; another was asked then.
+    #: Connections that were refused by one front end, or cut; another was tried then.
     refused: int = 0
     cut: int = 0
     #: Names that no front end would take in time.

@@ -260,5 +260,5 @@ def _image_of(part: str, environment: dict[str, str]) -> str:
 
 
 def built(commands: Sequence[list[str]]) -> list[list[str]]:
-    """What was asked that builds images, or may."""
+    """The commands that build images, or may."""
     return [words for words in commands if "build" in words or ("up" in words and "--no-build" not in words)]

@@ -44,7 +44,7 @@ def _is_free(port: int) -> bool:
 
 
 def _free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row on which nobody listens.
+    """The first of ``count`` ports in a row on which no server listens.
 
     Where the search begins depends on the process: others that plan a stack at the same time take other ports.
     """
@@ -101,10 +101,10 @@ class Stack:
 
         The engine's restart policy leaves what ``docker kill`` has ended; a killed process it would start again.
         """
-        victim = self.containers(service)[0]
-        self.run("docker", "kill", "--signal", "KILL", victim)
-        self.run("docker", "start", victim)
-        return victim
+        container = self.containers(service)[0]
+        self.run("docker", "kill", "--signal", "KILL", container)
+        self.run("docker", "start", container)
+        return container
 
     def authorization(self) -> str:
         """The header that the stack's own user signs in with."""

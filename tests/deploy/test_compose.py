@@ -86,7 +86,7 @@ def test_service_has_time_to_finish(services: dict[str, Any], name: str) -> None
     assert services[name]["stop_grace_period"] == "45s"
 
 
-def test_only_workers_reach_filers_and_nobody_redis_from_outside(services: dict[str, Any]) -> None:
+def test_only_workers_reach_filers_and_redis_is_internal(services: dict[str, Any]) -> None:
     networks = {name: set(service.get("networks", ())) for name, service in services.items()}
     assert {name for name, reached in networks.items() if "filers" in reached} == {"worker", "worker-list"}
     assert networks["redis"] == {"queue"}

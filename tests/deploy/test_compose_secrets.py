@@ -38,7 +38,7 @@ def start(folder: Path) -> None:
 
 
 def give(folder: Path, file: str, text: str) -> Path:
-    """Put a file where the operator does, closed to everybody else."""
+    """Put a file where the operator does, closed to all others."""
     path = folder / "given" / file
     path.write_text(text, "utf-8")
     path.chmod(0o600)

@@ -92,9 +92,7 @@ def test_processes_are_told_from_those_of_other_checkouts(
 
 
 @pytest.mark.parametrize(("allowed", "asked_for"), [(1024, 1024), (10**6, 4096), (resource.RLIM_INFINITY, 4096)])
-def test_it_asks_for_no_more_files_than_it_may_open(
-    allowed: int, asked_for: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_limit_of_open_files_is_not_exceeded(allowed: int, asked_for: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, allowed))
     assert supervision._open_files() == asked_for
 

@@ -257,7 +257,7 @@ def test_front_ends_serve_until_routers_have_removed_them(overlay: str) -> None:
         words = " ".join(container["lifecycle"]["preStop"]["exec"]["command"])
         rests = [int(seconds) for seconds in re.findall(r"sleep (\d+)", words)]
         assert rests[0] >= 5, container["name"]
-        # nginx is asked to end when routers have gone elsewhere, and finishes its answers.
+        # nginx is told to end when routers have removed it, and finishes its responses.
         assert "quit" not in words.partition("sleep")[0]
         if container["name"] == "proxy":
             assert words.count("-s quit") == 1

@@ -150,7 +150,7 @@ def test_only_private_networks_are_trusted_for_forwarded_addresses(overlay: str)
 
 
 @on_openshift
-def test_the_console_leads_to_flower_where_its_route_is(overlay: str) -> None:
+def test_the_console_links_to_the_route_of_flower(overlay: str) -> None:
     routes = of_kind(rendered(overlay), "Route")
     host = urlsplit(settings_of(overlay, "api-settings")["SAPI_FLOWER_URL"]).hostname
     assert host == routes["flower"]["spec"]["host"] != routes["api"]["spec"]["host"]

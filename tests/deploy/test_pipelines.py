@@ -141,7 +141,7 @@ def test_deployments_of_one_environment_wait_for_each_other(gitlab: dict[str, An
             assert variables[name] == f"${name}_{suffix}"
 
 
-def test_gitlab_tries_the_version_of_the_tag_waits_for_nobody_and_leaves_no_token(gitlab: dict[str, Any]) -> None:
+def test_gitlab_checks_the_version_of_the_tag_and_stores_no_token(gitlab: dict[str, Any]) -> None:
     (trial,) = gitlab["try-images"]["script"]
     assert trial.endswith(' "$CI_COMMIT_TAG"')
     # A deployment that nobody has started yet is no pipeline that has failed, or that waits.

@@ -13,7 +13,7 @@ from tests.deploy.stack import ROOT
 
 
 def test_the_load_balancer_probes_the_liveness_endpoint() -> None:
-    """A front end without Redis answers 503 with Retry-After, which is better than no answer from anybody."""
+    """A front end without Redis answers 503 with Retry-After, which is better than no response at all."""
     documented = []
     for page in sorted((ROOT / "docs").glob("*.md")):
         text = page.read_text("utf-8")
@@ -45,7 +45,7 @@ class Answer:
         ("8001", 8001, b"HTTP/1.1 200 OK\r\n", True),
         ("8001", 8001, b"HTTP/1.1 503 Service Unavailable\r\n", False),
         ("8001", 8001, b"", False),
-        # Without a port for administrators the public one is asked; an empty variable is not set.
+        # Without an admin port the public one is probed; an empty variable is not set.
         ("0", 8000, b"HTTP/1.1 200 OK\r\n", True),
         ("", 8000, b"HTTP/1.1 200 OK\r\n", True),
         (None, 8000, b"HTTP/1.1 200 OK\r\n", True),

@@ -66,7 +66,7 @@ def test_forwarded_headers_are_set(port: int) -> None:
     assert [headers[f"X-Forwarded-{what}"] for what in ("Proto", "Host")] == ["https", "h:8443"]
     headers = json.loads(answer_to(port, b"GET / HTTP/1.0\r\n\r\n")[2])["headers"]
     assert (headers["Host"], "X-Forwarded-Host" in headers) == ("no-host.invalid", False)
-    # Which release of nginx it is, is nobody's business.
+    # The release of nginx is not disclosed.
     assert answered["Server"] == "nginx"
 
 
@@ -81,9 +81,9 @@ def test_readiness_requests_are_cached_for_a_second(port: int) -> None:
     began = time.monotonic()
     targets = ["/readyz", "//readyz", "/%72eadyz", *(f"/readyz?{number}" for number in range(40))]
     Echo.go_on.clear()
-    crowd = [sent(port, question(target)) for target in targets]
+    connections = [sent(port, question(target)) for target in targets]
     Echo.go_on.set()
-    responses = [answer_on(each) for each in crowd]
+    responses = [answer_on(each) for each in connections]
     assert {status for status, _, _ in responses} == {200}
     assert {json.loads(body)["path"] for _, _, body in responses} == {"/readyz"}
     assert not [headers for _, headers, _ in responses if "X-Request-ID" in headers]
@@ -98,15 +98,15 @@ def test_a_body_of_maximum_size_is_passed(port: int) -> None:
 
 
 @contextmanager
-def dying_api() -> Iterator[tuple[int, list[str]]]:
+def dropping_api() -> Iterator[tuple[int, list[str]]]:
     """A process that reads each request and ends before it has answered; its port, and the methods that it has seen."""
     seen: list[str] = []
 
-    class Dying(socketserver.BaseRequestHandler):
+    class Dropping(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             seen.append(self.request.recv(65536).split()[0].decode())
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dying) as server:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dropping) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.server_address[1], seen
@@ -115,11 +115,11 @@ def dying_api() -> Iterator[tuple[int, list[str]]]:
 
 
 def test_a_change_that_an_api_process_has_seen_is_sent_to_no_other(tmp_path: Path) -> None:
-    """That process may have accepted it; a read may be asked for again."""
+    """That process may have accepted it; a read may be repeated."""
     other = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=other.serve_forever, daemon=True).start()
     methods = ("DELETE", "PUT", "POST", "PATCH", "GET")
-    with dying_api() as (port, seen), proxy(tmp_path, port, other.server_port) as listens:
+    with dropping_api() as (port, seen), proxy(tmp_path, port, other.server_port) as listens:
         statuses = [
             answer_to(listens, question("/v4/n/volumes/a").replace(b"GET", method.encode()))[0] for method in methods
         ]

@@ -39,7 +39,7 @@ def test_a_thousand_slow_clients_fit_into_its_memory() -> None:
     assert 1000 * max(2 * (int(count) * int(part_kib) + int(head_kib)), int(body_kib)) <= limit_mib * 1024
 
 
-def test_it_has_connections_for_as_many_clients_as_a_front_end_and_files_for_what_they_send() -> None:
+def test_limits_of_connections_and_files_suffice_for_a_front_end() -> None:
     (connections,) = re.findall(r"worker_connections (\d+);", CONFIG)
     (files,) = re.findall(r"^worker_rlimit_nofile (\d+);", CONFIG, re.MULTILINE)
     (of_the_api,) = re.findall(r"GRANIAN_BACKPRESSURE=(\d+)", (ROOT / "Dockerfile.api").read_text("utf-8"))
@@ -69,7 +69,7 @@ def test_slow_clients_have_the_time_that_the_manual_says() -> None:
     assert seconds("proxy_cache_valid") == 1
 
 
-def test_the_api_ends_every_request_before_the_proxy_does_and_one_that_is_gone_is_left_at_once() -> None:
+def test_the_api_times_out_before_the_proxy_and_an_unreachable_one_is_skipped() -> None:
     longest_s = {
         field: limit.le
         for settings, field in ((ApiSettings, "max_wait"), (V3Settings, "v3_wait"))

@@ -123,7 +123,7 @@ def test_a_release_that_does_not_become_ready_is_rolled_back(
     assert "0.2.0 was not rolled out" in done.stderr
     assert "All of it runs" not in done.stdout
     assert engine.containers == before
-    # They are asked to end: a new worker that was healthy may have jobs.
+    # They get SIGTERM: a new worker that was healthy may have jobs.
     stopped = {words[-1] for words in engine.commands if words[0] == "stop"}
     removed = {name for words in engine.commands if words[:2] == ["rm", "--force"] for name in words[2:]}
     assert removed

@@ -75,18 +75,18 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     """A reader without a service."""
-    somebody = Reader(tmp_path)
-    yield somebody
-    _succeed(somebody.shell("make stop"))
+    reader = Reader(tmp_path)
+    yield reader
+    _succeed(reader.shell("make stop"))
 
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """A reader who runs a service for pages that need one."""
-    somebody = Reader(tmp_path_factory.mktemp("operator"))
-    _succeed(somebody.shell(_STARTS))
-    yield somebody
-    _succeed(somebody.shell("make stop"))
+    reader = Reader(tmp_path_factory.mktemp("operator"))
+    _succeed(reader.shell(_STARTS))
+    yield reader
+    _succeed(reader.shell("make stop"))
 
 
 def _succeed(ended: subprocess.CompletedProcess[str]) -> None:

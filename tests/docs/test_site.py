@@ -47,7 +47,7 @@ def test_no_page_loads_files_of_other_hosts(site: Path) -> None:
     assert [path.name for path in files if _FETCHED.search(path.read_text())] == []
 
 
-def test_it_can_be_published_as_it_is(site: Path) -> None:
+def test_the_site_can_be_published_as_it_is(site: Path) -> None:
     assert (site / ".nojekyll").exists()
     assert json.loads((site / "openapi.json").read_text())["openapi"].startswith("3.1")
 

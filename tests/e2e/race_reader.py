@@ -189,7 +189,7 @@ class Reader:
 
 
 class _Question:
-    """What was asked."""
+    """A request."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class Writer:
 
     def _create(self) -> None:
         volume = self._new_volume()
-        self._submit("POST", volume, {"size_total": self._bytes(), **self._place(volume)}, self._as_told(volume))
+        self._submit("POST", volume, {"size_total": self._bytes(), **self._place(volume)}, self._from_result(volume))
         self._keep_volume(volume)
 
     def _clone(self, source: str) -> None:
@@ -70,7 +70,7 @@ class Writer:
             return
         volume = self._new_volume()
         body = {"from_volume": source, "from_snapshot": self._dice.choice(snapshots)[1], **self._place(volume)}
-        self._submit("POST", volume, body, self._as_told(volume))
+        self._submit("POST", volume, body, self._from_result(volume))
         self._keep_volume(volume)
 
     def _new_volume(self) -> Key:
@@ -92,13 +92,13 @@ class Writer:
 
     def _resize(self, volume: str) -> None:
         key = f"{self._filer}/volumes", volume
-        self._submit("PATCH", key, {"size_total": self._bytes()}, self._as_told(key))
+        self._submit("PATCH", key, {"size_total": self._bytes()}, self._from_result(key))
 
     def _use_policy(self, volume: str) -> None:
         key = f"{self._filer}/volumes", volume
         there = [policy for policy in self._policies if (f"{self._filer}/export", policy) in self._now]
         policy = self._dice.choice([*there, "default"])
-        self._submit("PATCH", key, {"active_policy_name": policy}, self._as_told(key))
+        self._submit("PATCH", key, {"active_policy_name": policy}, self._from_result(key))
 
     def _restrict(self, volume: str) -> None:
         self._volumes.remove(volume)
@@ -141,7 +141,7 @@ class Writer:
 
     def _lock(self, volume: str) -> None:
         key = f"{self._filer}/volumes/{volume}/locks", self._dice.choice(_HOSTS)
-        self._submit("PUT", key, None, self._as_told(key))
+        self._submit("PUT", key, None, self._from_result(key))
 
     def _unlock(self, volume: str) -> None:
         key = f"{self._filer}/volumes/{volume}/locks", self._dice.choice(_HOSTS)
@@ -155,7 +155,7 @@ class Writer:
             self._submit("DELETE", key, None, lambda _: {key: None})
         else:
             rules = self._dice.sample(_RULES, self._dice.randint(0, 3))
-            self._submit("POST", key, {"rules": rules}, self._as_told(key))
+            self._submit("POST", key, {"rules": rules}, self._from_result(key))
 
     def _rule(self, _: str) -> None:
         key = f"{self._filer}/export", self._dice.choice(self._policies)
@@ -167,7 +167,7 @@ class Writer:
             remaining = {**present, "rules": [other for other in present["rules"] if other != rule]}
             self._submit("DELETE", key, None, lambda _: {key: self._model.same(remaining)}, f"/rule/{rule}")
         else:
-            self._submit("PUT", key, None, self._as_told(key), f"/rule/{rule}")
+            self._submit("PUT", key, None, self._from_result(key), f"/rule/{rule}")
 
     # --- the change itself
 
@@ -219,7 +219,7 @@ class Writer:
             if state is not None:
                 self._now[key] = state
 
-    def _as_told(self, key: Key) -> Callable[[dict[str, Any]], States]:
+    def _from_result(self, key: Key) -> Callable[[dict[str, Any]], States]:
         """The object is what the answer says."""
         return lambda answer: {key: self._model.same(answer)}
 

@@ -38,7 +38,7 @@ def page(service: Service) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def signed_in_page(page: Page) -> Page:
-    """The same page, once somebody has signed in there."""
+    """The same page, after a sign-in."""
     bar = page.get_by_role("navigation").first
     assert "Debug mode" in page.inner_text("body")
     assert bar.get_by_role("link", name="Sign out").count() == 0

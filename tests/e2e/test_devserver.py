@@ -126,7 +126,7 @@ def test_a_start_during_another_is_refused(environment: dict[str, str]) -> None:
         assert "under way" in _refused(environment)
 
 
-def test_its_redis_keeps_what_it_accepts_and_is_open_to_this_machine_only(tmp_path: Path) -> None:
+def test_redis_is_durable_and_listens_on_loopback_only(tmp_path: Path) -> None:
     server = EmbeddedRedis("redis-server", tmp_path / "redis", 7001, "s3cret")
     server.write_config()
     lines = server.config_file.read_text("utf-8").splitlines()

@@ -86,7 +86,7 @@ class TestPolling:
         assert int(answer.headers["Retry-After"]) >= 1
         http.ended(job["id"])
 
-    def test_the_result_of_a_listing_is_what_was_asked_for(self, http: Client) -> None:
+    def test_the_result_of_a_listing_is_that_of_the_query(self, http: Client) -> None:
         answer = http.get(
             "/v4/slow/volumes", params={"fields": "name", "sort": "-name", "limit": "3"}, headers=NO_CACHE
         )

@@ -41,7 +41,7 @@ def jobs_of(http: Client, operation: str, volume: str) -> list[dict[str, Any]]:
     return jobs
 
 
-def until_told(http: Client, method: str, path: str, body: Any = None) -> list[requests.Response]:
+def repeat_until_answered(http: Client, method: str, path: str, body: Any = None) -> list[requests.Response]:
     """Send the same request again for as long as it is said to be under way; every answer."""
     answers = [http.request(method, path, json=body)]
     until = time.monotonic() + _LIMIT_S
@@ -61,11 +61,11 @@ def assert_under_way(answer: requests.Response) -> str:
 
 
 def test_a_repeated_creation_gets_its_own_outcome(http: Client, name: str) -> None:
-    first, *_, last = until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
+    first, *_, last = repeat_until_answered(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
     job = assert_under_way(first)
     assert last.status_code == 201, last.text
     assert (last.json()["name"], last.headers["Operation-Location"]) == (name, job)
-    again = until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})[-1]
+    again = repeat_until_answered(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})[-1]
     assert again.status_code == 400
     assert "already exists" in again.json()["message"]
     assert [job["state"] for job in jobs_of(http, "create_volume", name)] == ["failed", "succeeded"]
@@ -83,22 +83,22 @@ def test_simultaneous_requests_are_two_jobs(http: Client, stack: OwnStack, name:
 
 
 def test_after_another_change_a_repeated_request_is_new(http: Client, name: str) -> None:
-    until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
+    repeat_until_answered(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
     lock = f"/v3/slow/volumes/{name}/locks/h1"
     first = assert_under_way(http.put(lock))
-    assert until_told(http, "DELETE", lock)[-1].status_code == 204
-    second = until_told(http, "PUT", lock)[-1]
+    assert repeat_until_answered(http, "DELETE", lock)[-1].status_code == 204
+    second = repeat_until_answered(http, "PUT", lock)[-1]
     assert second.status_code == 201
     assert second.headers["Operation-Location"] != first
-    assert until_told(http, "GET", f"/v3/slow/volumes/{name}/locks")[-1].json() == [{"host": "h1"}]
+    assert repeat_until_answered(http, "GET", f"/v3/slow/volumes/{name}/locks")[-1].json() == [{"host": "h1"}]
 
 
 def test_after_a_change_by_path_a_repeated_request_is_new(http: Client, name: str) -> None:
-    until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
+    repeat_until_answered(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
     lock, by_path = f"/v3/slow/volumes/{name}/locks/h1", f"/v3/slow/volumes/:/{name}/locks/h1"
     first = assert_under_way(http.put(lock))
-    assert until_told(http, "DELETE", by_path)[-1].status_code == 204
-    second = until_told(http, "PUT", lock)[-1]
+    assert repeat_until_answered(http, "DELETE", by_path)[-1].status_code == 204
+    second = repeat_until_answered(http, "PUT", lock)[-1]
     assert second.status_code == 201
     assert second.headers["Operation-Location"] != first
 
@@ -143,7 +143,7 @@ def test_requests_held_by_a_killed_api_are_released(stack: OwnStack, long: OwnSt
     server.wait(20)
     with pytest.raises(requests.ConnectionError):
         future.result(_LIMIT_S)
-    assert until_told(http, "POST", path, body)[-1].status_code == 201
+    assert repeat_until_answered(http, "POST", path, body)[-1].status_code == 201
     assert len(jobs_of(http, "create_volume", name)) == 1
 
 
@@ -154,7 +154,7 @@ def test_outcomes_not_yet_returned_survive_a_restart_of_redis(stack: OwnStack, l
     stack.restart_redis()
     first = future.result(_LIMIT_S)
     assert first.status_code in (201, 504), first.text
-    last = first if first.status_code == 201 else until_told(stack.client(), "POST", path, body)[-1]
+    last = first if first.status_code == 201 else repeat_until_answered(stack.client(), "POST", path, body)[-1]
     assert last.status_code == 201, last.text
     assert len(jobs_of(stack.client(), "create_volume", name)) == 1
 
@@ -167,7 +167,7 @@ def test_a_process_that_gets_sigterm_answers_held_requests(
     future = held_request(long, http, "POST", path, json=body)
     stack.processes.started[api_server(stack)].send_signal(signal.SIGTERM)
     job = assert_under_way(future.result(_LIMIT_S))
-    answer = until_told(http, "POST", path, body)[-1]
+    answer = repeat_until_answered(http, "POST", path, body)[-1]
     assert (answer.status_code, answer.headers["Operation-Location"]) == (201, job)
 
 
@@ -190,5 +190,5 @@ def test_an_outcome_that_came_too_late_for_its_client_is_kept(stack: OwnStack, l
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
     stack.await_ready()
-    answer = until_told(stack.client(), "POST", path, body)[-1]
+    answer = repeat_until_answered(stack.client(), "POST", path, body)[-1]
     assert (answer.status_code, answer.headers["Operation-Location"]) == (201, f"/v4/jobs/{job['id']}")

@@ -117,7 +117,7 @@ class Deployment:
         """End everything, whatever state it is in."""
         others = [process for process in self._processes[::-1] if process not in self._databases]
         end_all(others, timeout_s=10)
-        # A Redis that is asked to end waits 10 s for its replicas, and nothing of it is needed any more.
+        # On SIGTERM a Redis waits 10 s for its replicas, and nothing of it is needed any more.
         end_all(self._databases, signal.SIGKILL)
 
     def _mode(self, file: Path) -> list[str]:
@@ -130,7 +130,7 @@ def safe(password: str) -> tuple[str, ...]:
 
 
 def workers_online(client: Client, queue: str = f"{SUBSYSTEM}.write") -> int:
-    """How many workers serve a queue, as readiness tells; 0 while it cannot be asked."""
+    """How many workers serve a queue, as readiness reports; 0 while it is unavailable."""
     try:
         answer = client.get("/readyz", timeout=5)
         return int(answer.json()["queues"][queue]["workers_online"]) if answer.ok else 0

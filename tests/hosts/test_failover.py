@@ -41,17 +41,17 @@ def test_a_failover_loses_no_accepted_job_and_makes_no_change_twice(deployment: 
     eventually(lambda: workers_online(client) == 2, "both workers are online")
     with Load(client) as load:
         _goes_on(load)
-        dead = watched.master
-        watched.kill(dead)
-        alive = watched.await_master_other_than(dead)
-        watched.start_server(dead)
-        watched.await_replicas_of(alive)
+        killed = watched.master
+        watched.kill(killed)
+        present = watched.await_master_other_than(killed)
+        watched.start_server(killed)
+        watched.await_replicas_of(present)
         _goes_on(load)
-        watched.freeze(alive)
-        watched.await_master_other_than(alive)
+        watched.freeze(present)
+        watched.await_master_other_than(present)
         # For a while it still acts as the master, until it learns that it may not write any more.
-        watched.thaw(alive)
-        watched.await_replicas_of(dead)
+        watched.thaw(present)
+        watched.await_replicas_of(killed)
         _goes_on(load)
     _all_done_once(client, load, deployment)
     assert [worker.poll() for worker in workers] == [None, None]

@@ -86,7 +86,7 @@ def test_no_job_is_lost_or_repeated_when_the_broker_fails(deployment: Deployment
         noticed = _count_silence(deployment)
         rabbit.signal(signal.SIGSTOP)
         _goes_on(load)
-        # On its connection, or when it connects: it may just have lost one, for the message of somebody else.
+        # On its connection, or when it connects: it may just have lost one, for a foreign message.
         eventually(lambda: _count_silence(deployment) > noticed, "a worker hears nothing", 60)
         rabbit.signal(signal.SIGCONT)
         _goes_on(load)

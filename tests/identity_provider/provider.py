@@ -1,4 +1,4 @@
-"""The provider's server: a thread of its own on a free port, with a log of what it was asked."""
+"""The provider's server: a thread of its own on a free port, with a log of its requests."""
 
 from __future__ import annotations
 

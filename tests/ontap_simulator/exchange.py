@@ -18,7 +18,7 @@ from tests.ontap_simulator.world import Job, Record, World
 
 @dataclass
 class Request:
-    """What a client asked, already signed in."""
+    """The request of a client that is signed in."""
 
     method: str
     path: str

@@ -52,7 +52,7 @@ class PublishedSchema:
         document = json.loads(path.read_text())
         return cls(document["operations"], document["definitions"])
 
-    def troubles(self, seen: Seen) -> Iterator[str]:
+    def errors(self, seen: Seen) -> Iterator[str]:
         """What is wrong with a request, in words; the command line is not in the schema."""
         if seen.path.startswith("/private/cli/"):
             return

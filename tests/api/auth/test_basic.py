@@ -237,10 +237,10 @@ def test_a_role_without_groups_is_not_given_to_the_basic_user(redis_client):
     assert roles_of(client, headers=GOOD) == {"USER", "ADMIN"}
     refused = client.post("/v4/needs/UBER_ADMIN", headers=GOOD).get_json()
     assert (refused["code"], refused["role"]) == ("missing-role", "UBER_ADMIN")
-    said = "This service has no group for that role, so nobody has it."
-    assert said in refused["detail"]
+    texts = "This service has no group for that role, so nobody has it."
+    assert texts in refused["detail"]
     few = build(redis_client, **SETTINGS, basic_auth_roles="USER").test_client()
-    assert said not in few.post("/v4/needs/UBER_ADMIN", headers=GOOD).get_json()["detail"]
+    assert texts not in few.post("/v4/needs/UBER_ADMIN", headers=GOOD).get_json()["detail"]
 
 
 @pytest.mark.parametrize("changed", [{"basic_auth_password": ""}, {"basic_auth_username": "other"}], ids=str)

@@ -32,7 +32,7 @@ def test_my_roles(client):
     assert client.get("/conf/me/roles").get_json() == ["USER"]
 
 
-def test_my_roles_stand_in_the_order_of_all_roles(redis_client):
+def test_my_roles_are_in_the_order_of_all_roles(redis_client):
     client = build(redis_client, debug=True).test_client()
     client.get("/login")
     assert client.get("/conf/me/roles").get_json() == ROLES

@@ -72,7 +72,7 @@ def test_same_site_requests_and_scripts_are_accepted(client, headers):
     ids=str,
 )
 def test_host_names_are_compared_without_case(redis_client, headers):
-    """Browsers write them in lower case, whoever runs the service may not."""
+    """Browsers write them in lower case, the configuration may not."""
     user = {"basic_auth_username": "svc", "basic_auth_password": "páss:wörd", "role_admin_groups": ("a",)}
     client = build(redis_client, **user, public_url="https://Storage.Example.org").test_client()
     assert client.post("/v4/needs/ADMIN", headers=headers | BASIC).status_code == 200

@@ -1,4 +1,4 @@
-"""Debug mode gives every role to clients on the same machine, and to nobody else whatever they say."""
+"""Debug mode gives every role to clients on the same machine, and to no other client, whatever its headers."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class FrontEnds:
 
 
 def protected(app: Flask) -> Iterator[tuple[str, str, Any]]:
-    """Every method and path that asks for a role or for somebody signed in, and which."""
+    """Every method and path that requires a role or a sign-in, and which."""
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith(("/v3/", "/console")):
             continue  # Requests there wait, and are refused in other words: tests/api/v3 has them.

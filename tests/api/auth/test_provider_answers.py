@@ -53,7 +53,7 @@ class TestDocument:
     def document(self, source: Provider) -> CachedDocument:
         return CachedDocument(source.ask, clock=source.clock)
 
-    def test_is_fetched_anew_after_an_hour(self, source, document):
+    def test_is_fetched_again_after_an_hour(self, source, document):
         numbers = []
         for passed_s in (0, HOUR_S, 1, HOUR_S):
             source.now_s += passed_s

@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    """A server that keeps the paths it was asked for."""
+    """A server that records the requested paths."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as running:
         running.paths, running.accepts = [], set()  # type: ignore[attr-defined]
         running.is_gone = threading.Event()  # type: ignore[attr-defined]

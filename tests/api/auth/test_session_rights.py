@@ -38,7 +38,7 @@ class TestGroups:
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         request_count = provider.request_counts["/token"]
-        # Also when nobody else asks at this moment.
+        # Also when no other request does at this moment.
         (key,) = session_keys(redis_client)
         assert 0 < redis_client.ttl(key + b":check") <= 10
         assert 3500 < redis_client.ttl(key) <= 3600

@@ -97,12 +97,12 @@ def test_clocks_may_differ_a_little(client, redis_client, monkeypatch, ahead_s, 
 
 def test_signing_out_ends_the_session_for_copies_of_the_cookie(client, redis_client):
     client.get("/login")
-    thief = copied(client, build(redis_client, debug=True))
-    assert roles_of(thief) == EVERY
+    copy = copied(client, build(redis_client, debug=True))
+    assert roles_of(copy) == EVERY
 
     client.get("/logout")
 
-    assert roles_of(thief) == {"USER"}
+    assert roles_of(copy) == {"USER"}
     assert client.get_cookie(COOKIE) is None
 
 
@@ -128,10 +128,10 @@ def test_a_cookie_with_one_bit_changed_is_refused(client, redis_client):
 def test_signing_in_changes_the_session_id(client):
     client.get("/login")
     planted = client.get_cookie(COOKIE).value
-    victim = client
-    victim.get("/login")
+    browser = client
+    browser.get("/login")
 
-    assert victim.get_cookie(COOKIE).value != planted
+    assert browser.get_cookie(COOKIE).value != planted
     attacker = client.application.test_client()
     attacker.set_cookie(COOKIE, planted)
     assert roles_of(attacker) == {"USER"}
@@ -162,7 +162,7 @@ def test_use_is_written_now_and_then_and_for_some_sessions_at_a_time(client, red
 
 
 def test_sessions_begin_and_end_in_one_step(client, monkeypatch):
-    """A process that is killed between two would leave a session that nobody finds."""
+    """A process that is killed between two would leave a session that is not in the index."""
     steps, execute = [], Pipeline.execute
 
     def watched(pipe, *arguments):

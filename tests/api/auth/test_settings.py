@@ -83,7 +83,7 @@ def test_group_lists(environment, written, names):
         ("SAPI_SESSION_LIFETIME", "99999999999999", "SAPI_SESSION_LIFETIME"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(environment, name, value, message):
+def test_errors_are_reported_in_one_line(environment, name, value, message):
     environment.setenv(name, value)
 
     with pytest.raises(BadSettings) as caught:
@@ -209,7 +209,7 @@ class TestSecretFiles:
         with pytest.raises(BadSettings, match=r"SAPI_REDIS_URL_FILE: cannot read .*missing"):
             load(Settings)
 
-    def test_what_is_not_set_may_be_a_file_in_the_folder_of_secrets(self, environment, tmp_path):
+    def test_unset_secrets_are_read_from_the_folder_of_secrets(self, environment, tmp_path):
         environment.setenv("SAPI_SECRETS_DIR", str(tmp_path))
         (tmp_path / "oauth_secret_key").write_text("from the folder\n")
         (tmp_path / "secret_key").write_text("0" * 64)

@@ -120,7 +120,7 @@ def test_oauth2_without_an_id_token_uses_the_user_info(redis_client, provider):
     sign_in(client, "adam")
     assert client.get("/whoami").get_json()["name"] == "adam"
     assert "ADMIN" in roles_of(client)
-    # The user info does not name the provider; a user of the same name elsewhere is somebody else.
+    # The user info does not name the provider; a user of the same name elsewhere is another user.
     (session,) = [redis_client.get(key) for key in redis_client.scan_iter("*session:*")]
     assert json.loads(session)["identity"]["issuer"] == provider.issuer
 

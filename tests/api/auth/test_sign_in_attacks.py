@@ -44,11 +44,11 @@ class TestAttacks:
     def test_a_code_in_another_browser_is_refused(self, client):
         """Login CSRF: a user who follows the attacker's link would be signed in as the attacker."""
         link = callback_of(client, "uma")
-        victim = client.application.test_client()
+        browser = client.application.test_client()
 
-        assert code_of(victim.get(link)) == (400, "invalid-request")
-        victim.get("/login")
-        assert code_of(victim.get(link)) == (400, "invalid-request")
+        assert code_of(browser.get(link)) == (400, "invalid-request")
+        browser.get("/login")
+        assert code_of(browser.get(link)) == (400, "invalid-request")
 
     def test_a_replay_in_the_same_browser_is_refused(self, client, provider, redis_client):
         """Even where the provider would take its code twice."""

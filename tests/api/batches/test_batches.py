@@ -211,9 +211,7 @@ class TestEnded:
         assert int(response.headers["Retry-After"]) >= 1
         assert response.headers["Operation-Location"] == three
 
-    def test_a_member_without_a_body_has_the_same_result_when_results_are_kept_no_longer(
-        self, client, redis_client, mixed
-    ):
+    def test_a_member_without_a_body_has_the_same_result_after_expiry(self, client, redis_client, mixed):
         redis_client.delete(*redis_client.keys("sapi:result:*"))
         rows = client.get(f"{mixed}/result").json
         assert [row["status"] for row in rows] == [410, 409, 204]

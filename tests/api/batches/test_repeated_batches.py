@@ -60,7 +60,7 @@ def test_a_repeated_idempotency_key_retries_each_of_several_batches_once(client:
 
 
 @pytest.mark.parametrize("gone", [1, 2])
-def test_what_cannot_be_retried_as_a_whole_is_not_retried_in_part(client: Any, redis_client: Any, gone: int):
+def test_a_batch_that_cannot_be_retried_completely_is_not_retried(client: Any, redis_client: Any, gone: int):
     """A client that retries a batch takes it for complete when the new one has succeeded."""
     path = _cancelled(client, "a", "b")
     for member in client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json[:gone]:

@@ -81,5 +81,5 @@ def as_one(rule: str) -> str:
 
 
 def may(roles: tuple[Role, ...], access: str, *, signed_in: bool = True) -> bool:
-    """Does whoever has these roles have this access?"""
+    """Does a user with these roles have this access?"""
     return access == ANYONE or access in roles or (signed_in and access == SIGNED_IN)

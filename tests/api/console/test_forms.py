@@ -89,7 +89,7 @@ def page(
     filled: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Page]:
-    """A page without script, of somebody with every role."""
+    """A page without script, of a user with every role."""
     monkeypatch.setattr("api.console.volume_actions._FRESH", {"Prefer": "wait=0"})
     worker.carry_out(accepted(client.post("/v4/filer/volumes/gone1", json={})))
     worker.carry_out(accepted(client.delete("/v4/filer/volumes/gone1")))

@@ -26,7 +26,7 @@ _OWN = frozenset({"X-Request-ID", "Age", "Cache-Status", "Set-Cookie", "Content-
 
 
 def _paths(front_end: FrontEnd, job_id: str) -> list[str]:
-    """The addresses that can be asked for by GET."""
+    """The addresses that can be requested with GET."""
     values = _VALUES | {"job_id": job_id}
     rules = [rule.rule for rule in front_end.app().url_map.iter_rules() if "GET" in (rule.methods or ())]
     return [re.sub(r"<(?:[^<>:]*:)?([^<>]+)>", lambda match: values[match[1]], rule) for rule in sorted(rules)]

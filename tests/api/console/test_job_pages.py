@@ -107,7 +107,7 @@ class TestJob:
         page = client.get(f"/console/jobs/{job}").text
         assert f'href="https://flower.example.org/f/task/{job}"' in page
         assert 'href="/console/filer/volumes/l1"' in page
-        # Flower lets nobody in who has not signed in.
+        # Flower refuses clients that have not signed in.
         pages = [each.get("/console/").text for each in (client, front_end.stranger())]
         assert ['href="https://flower.example.org/f"' in page for page in pages] == [True, False]
 

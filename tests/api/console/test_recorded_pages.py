@@ -63,7 +63,7 @@ class _Frozen(datetime):
 
 @pytest.fixture(scope="module")
 def open_front_end(redis_url: str) -> FrontEnd:
-    """One whose pages anybody may read."""
+    """One whose pages all clients may read."""
     return FrontEnd(redis_url, user_groups=())
 
 

@@ -61,7 +61,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def open_front_end(redis_url: str) -> FrontEnd:
-    """One whose pages anybody may read."""
+    """One whose pages all clients may read."""
     return FrontEnd(redis_url, settings={"cache_fresh": 86400}, user_groups=())
 
 

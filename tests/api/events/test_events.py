@@ -42,7 +42,7 @@ def test_each_change_of_a_job_is_an_event_with_the_job_but_its_result(
     assert {event.data["id"] for event in seen} == {job_id}
 
 
-def test_links_lead_below_the_prefix_of_each_client(client: FlaskClient):
+def test_links_have_the_prefix_of_each_client(client: FlaskClient):
     """Also for an event that one of them has not received yet, and reads from Redis."""
     below: dict[str, Any] = {"base_url": "http://localhost/below"}
     with listening(client) as plain, listening(client, **below) as prefixed:

@@ -74,10 +74,10 @@ def test_a_malformed_request_is_answered_with_a_problem(port: int, sent: bytes) 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHos"], ids=["idle", "half a head"])
 def test_many_silent_clients_do_not_block_other_requests(port: int, sent: bytes) -> None:
-    with ExitStack() as crowd:
+    with ExitStack() as stack:
         connections = []
         for _ in range(_SILENT_CLIENTS):
-            connections.append(crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)))
+            connections.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)))
             connections[-1].sendall(sent)
         assert get(port, "/healthz").status_code == 200
         # The oldest were closed for those that came later, and not because their time was over.

@@ -1,4 +1,4 @@
-"""What a process does when it is asked to stop."""
+"""What a process does when it is told to stop."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ URL = "/v4/filer/volumes/db01"
 
 @pytest.fixture
 def queued(client):
-    """A job that nobody has begun."""
+    """A job that no worker has begun."""
     return accepted(client.post(URL, json={"size_total": 10**9}))
 
 

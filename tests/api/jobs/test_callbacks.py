@@ -31,7 +31,7 @@ def test_the_callback_is_stored_with_the_job(front_end: FrontEnd, redis_client: 
 
 @pytest.mark.parametrize("path", [_VOLUME, "/v4/batches"])
 def test_another_callback_url_makes_another_request(front_end: FrontEnd, path: str):
-    """A replay notifies nobody: its receiver would wait for ever."""
+    """A replay sends no callback: its receiver would wait for ever."""
     client = front_end.client()
     body = {"requests": [{"method": "DELETE", "path": _VOLUME}]} if path != _VOLUME else {}
     keys = {"Idempotency-Key": "k"}

@@ -147,7 +147,7 @@ class TestLongPoll:
         answers, waits, watch = [], threading.Event(), JobNotifications.watch
 
         @contextmanager
-        def noted(*arguments, **options):
+        def recorded(*arguments, **options):
             # Requests that wait for the end only are woken for other changes much later.
             assert not options["end"]
             with watch(*arguments, **options) as watching:
@@ -159,7 +159,7 @@ class TestLongPoll:
 
                 yield SimpleNamespace(wait=wait)
 
-        monkeypatch.setattr(JobNotifications, "watch", noted)
+        monkeypatch.setattr(JobNotifications, "watch", recorded)
 
         def wait() -> None:
             answers.append(front_end.client().get(queued, headers={"If-None-Match": tag, "Prefer": "wait=20"}))

@@ -1,4 +1,4 @@
-"""Places for what may last: nobody takes them all."""
+"""Slots for long requests: no user can take them all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRANGER, ANN, BOB, ROOT = ("", False), ("ann", False), ("bob", False), ("root",
 
 
 def _taken(slots: Slots, who: tuple[str, bool]) -> int:
-    """How many places somebody gets."""
+    """How many slots a user gets."""
     count = 0
     while slots.acquire(who):
         count += 1

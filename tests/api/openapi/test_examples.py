@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from tests.api.front_end import FrontEnd, Worker, accepted
 
-#: In the order in which somebody would try them: the operation, and which of its named examples.
+#: In an order in which they succeed: the operation, and which of its named examples.
 _ORDER = (
     ("create_volume", "create"), ("create_snapshot", "take"), ("create_volume", "clone"),
     ("create_volume", "roll back"), ("update_volume", "resize"), ("update_volume", "grow"),

@@ -33,7 +33,7 @@ def service(make_service: Callable[..., Service]) -> Service:
 
 @pytest.fixture
 def read_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A service whose listings were read, and how often the application itself was asked to read."""
+    """A service whose listings were read, and how often a read reached the application itself."""
     service.get()
     service.get("export")
     service.run_all()

@@ -118,8 +118,8 @@ def test_pages_continue_over_their_own_version(listed):
     answer = listed.get("volumes?limit=20&sort=name")
     seen = names(answer)
     while "Link" in answer.headers:
-        victim = random.Random(len(seen)).choice(names(listed.get()))
-        listed.change("DELETE", f"volumes/{victim}")
+        name = random.Random(len(seen)).choice(names(listed.get()))
+        listed.change("DELETE", f"volumes/{name}")
         listed.change("POST", f"volumes/aaa{len(seen)}", {"size_total": 2**30})
         listed.run(listed.get(Cache_Control="no-cache").json["id"])
         answer = listed.get(next_path(answer))

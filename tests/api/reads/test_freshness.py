@@ -204,9 +204,9 @@ def test_many_requests_submit_one_job(make_service):
 
 
 def test_a_read_without_a_record_is_not_joined(service):
-    dead = service.get().json["id"]
-    service.redis.delete(f"sapi:job:{dead}")
-    assert service.get().json["id"] != dead
+    job_id = service.get().json["id"]
+    service.redis.delete(f"sapi:job:{job_id}")
+    assert service.get().json["id"] != job_id
 
 
 def test_a_fresh_time_of_0(make_service):

@@ -18,7 +18,7 @@ VOLUMES = "/v4/filer/volumes"
 
 
 def open_front_end(redis_url: str, **settings: Any) -> FrontEnd:
-    """A service whose reads are open to everybody."""
+    """A service whose reads are open to all clients."""
     return FrontEnd(redis_url, settings=settings, user_groups=())
 
 

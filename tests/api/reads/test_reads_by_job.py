@@ -54,7 +54,7 @@ def test_a_read_that_ended_before_the_submission_is_not_repeated(service: Servic
 
 
 @pytest.mark.parametrize("path", ["", "/acclog_backup01"])
-def test_a_copy_whose_contents_are_gone_is_read_again(service: Service, path: str):
+def test_a_copy_whose_contents_have_expired_is_read_again(service: Service, path: str):
     service.get(f"volumes{path}")
     assert service.run_all() == 1
     bases: Any = service.redis.keys("sapi:base:*")

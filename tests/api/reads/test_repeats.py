@@ -195,7 +195,7 @@ def test_after_the_end_of_a_session_nothing_is_served(read_service):
 
 @pytest.mark.parametrize("address", ["127.0.0.1", None])
 def test_every_response_is_audited(read_service, tmp_path, address):
-    """Also where nobody knows from which address the request came."""
+    """Also where the address of the client is unknown."""
     client = read_service.app.test_client()
     client.environ_base["REMOTE_ADDR"] = address
     audit = logging.getLogger("audit")

@@ -29,7 +29,7 @@ def test_the_old_copy_is_served_at_once(make_service, monkeypatch):
     assert service.get().status_code == 202
     service.run_all()
     assert waits.call_count == 1
-    # From now on it is known, and nobody waits for the job.
+    # From now on it is known, and no request waits for the job.
     answer = service.get()
     assert (answer.status_code, answer.headers["Cache-Status"]) == (200, "storage-api; hit; ttl=-9940")
     assert "Operation-Location" in answer.headers

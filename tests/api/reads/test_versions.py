@@ -140,7 +140,7 @@ def test_a_page_is_as_old_as_its_listing(cached_service):
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"Cache_Control": "no-cache"}, 202)])
-def test_a_listing_from_before_the_clock_was_set_back_is_read_anew(cached_service, headers, status):
+def test_a_listing_from_before_the_clock_was_set_back_is_read_again(cached_service, headers, status):
     assert cached_service.get().headers["Cache-Status"] == "storage-api; hit; ttl=60"
     cached_service.age("dummy/volumes", -3600)
     cached_service.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
@@ -252,13 +252,13 @@ def test_an_expired_result_is_served_from_a_later_read_if_allowed(service, path)
     assert (result().status_code, result().json["code"]) == (410, "result-expired")
 
 
-@pytest.mark.parametrize("is_asked_again", [False, True])
-def test_one_object_is_no_older_than_a_later_listing(service, is_asked_again):
+@pytest.mark.parametrize("is_read_again", [False, True])
+def test_one_object_is_no_older_than_a_later_listing(service, is_read_again):
     """Also where the answer about it was in memory already."""
     path = "volumes/acclog_backup01"
     service.get(path)
     service.run_all()
-    if is_asked_again:
+    if is_read_again:
         assert [service.get(path).status_code for _ in range(2)] == [200, 200]
     size = 2 * service.backend.get_volume("acclog_backup01", journal=InMemoryJournal()).size_total
     service.backend.update_volume("acclog_backup01", journal=InMemoryJournal(), size_total=size)

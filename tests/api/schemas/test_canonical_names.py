@@ -79,7 +79,7 @@ def test_the_canonical_form_is_unchanged():
 class TestRestricted:
     """Volumes that are out of service, over HTTP."""
 
-    def test_one_comes_back_by_its_name(self, client, front_end):
+    def test_a_restricted_volume_is_addressed_by_its_name(self, client, front_end):
         made = record(client, client.post("/v4/filer/restricted/db01/reinstate", json={"junction_path": "/back"}))
         assert (made["operation"], made["target"]) == ("reinstate_volume", "/v4/filer/restricted/db01/reinstate")
         job = front_end.services.jobs.get(made["id"]).job
@@ -87,16 +87,16 @@ class TestRestricted:
         keys = json.loads(front_end.services.redis.hget(f"sapi:job:{job.id}", "keys"))
         assert keys == ["path:/back", "volume:db01"]
 
-    def test_its_path_may_be_left_out(self, client, front_end):
+    def test_the_path_of_a_reinstatement_is_optional(self, client, front_end):
         made = record(client, client.post("/v4/filer/restricted/db01/reinstate"))
         keys = json.loads(front_end.services.redis.hget(f"sapi:job:{made['id']}", "keys"))
         assert keys == ["path:/db01", "volume:db01"]
 
-    def test_it_has_no_path(self, client):
+    def test_a_restricted_volume_has_no_path(self, client):
         response = client.post("/v4/filer/restricted/node:/vol/db01/reinstate")
         assert pointers(problem(response, 422, "validation-failed")) == ["/volume"]
 
-    def test_it_takes_no_other_field(self, client):
+    def test_a_reinstatement_takes_no_other_field(self, client):
         response = client.post("/v4/filer/restricted/db01/reinstate", json={"size_total": 1})
         assert pointers(problem(response, 422, "validation-failed")) == ["/size_total"]
 

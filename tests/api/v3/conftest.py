@@ -60,8 +60,8 @@ def make_v3(
         if wait_s is not None:
             # Less than a second, which only tests may ask for.
             v3 = made[-1].app.extensions[EXTENSION]
-            hasty = v3.settings.model_copy(update={"v3_wait": wait_s})
-            made[-1].app.extensions[EXTENSION] = replace(v3, settings=hasty)
+            changed = v3.settings.model_copy(update={"v3_wait": wait_s})
+            made[-1].app.extensions[EXTENSION] = replace(v3, settings=changed)
         return V3Client(made[-1])
 
     yield make

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos.attack --seconds 300``: exit code 0 only when nobody else noticed much of it."""
+"""``python -m tests.chaos.attack --seconds 300``: exit code 0 only when other clients were hardly affected."""
 # ruff: noqa: T201 - it prints its results to the terminal
 
 from __future__ import annotations

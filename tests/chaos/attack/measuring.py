@@ -36,13 +36,13 @@ class Measuring:
     def __init__(self, service: Service) -> None:
         self._numbers = itertools.count()
         administrator = {"Authorization": f"Bearer {service.administrator}"}
-        patient = administrator | {"Prefer": "wait=25"}
+        waiting = administrator | {"Prefer": "wait=25"}
         read, changed = service.volumes()
         self._kinds = {
             "healthz": (service.public, "GET", "/healthz", {}),
             "healthz, own port": (service.admin, "GET", "/healthz", {}),
             "look-up": (service.public, "GET", f"/v4/dummy/volumes/{read}", administrator),
-            "change": (service.public, "POST", f"/v4/dummy/volumes/{changed}/snapshots/", patient),
+            "change": (service.public, "POST", f"/v4/dummy/volumes/{changed}/snapshots/", waiting),
         }  # fmt: skip
 
     @contextmanager
@@ -92,11 +92,11 @@ def table(before: dict[str, Series], during: dict[str, Series], after: dict[str,
     heads = ("milliseconds", "quiet p50", "quiet p99", "attacked p50", "p99", "max", "after p99", "times")
     yield "  ".join(f"{head:>17}" if head == heads[0] else f"{head:>12}" for head in heads) + "  refused"
     for name, quiet in before.items():
-        loud, late = during[name], after[name]
-        ratio = loud.percentile_ms(99) / quiet.percentile_ms(99)
-        figures = [quiet.percentile_ms(50), quiet.percentile_ms(99), *map(loud.percentile_ms, (50, 99, 100))]
+        attacked, late = during[name], after[name]
+        ratio = attacked.percentile_ms(99) / quiet.percentile_ms(99)
+        figures = [quiet.percentile_ms(50), quiet.percentile_ms(99), *map(attacked.percentile_ms, (50, 99, 100))]
         row = "  ".join(f"{figure:12.1f}" for figure in (*figures, late.percentile_ms(99), ratio))
-        yield f"{name:>17}  {row}  {len(loud.refused)} of {len(loud.times_s)} {_most(loud.refused)}"
+        yield f"{name:>17}  {row}  {len(attacked.refused)} of {len(attacked.times_s)} {_most(attacked.refused)}"
 
 
 def _most(refused: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ class TestFile:
         verify=st.booleans(),
     )
     @example(password="🦄\"\\'\x00\x1f\x7f\r\n\t\u2028", timeout_s=1e22, verify=True)
-    def test_what_is_written_reads_back(self, password: str, timeout_s: float, verify: bool) -> None:
+    def test_a_written_file_is_read_back(self, password: str, timeout_s: float, verify: bool) -> None:
         options: dict[str, OptionValue] = {
             "username": "ä 🦄",
             "password": Secret(password),

@@ -8,14 +8,14 @@ from tests.storage_backends.conformance.exports import ExportConformance
 from tests.storage_backends.conformance.locks import LockConformance
 from tests.storage_backends.conformance.settling import SettleConformance
 from tests.storage_backends.conformance.snapshots import SnapshotConformance
-from tests.storage_backends.conformance.subject import MIB, Conformance, DyingJournal, NewJournal
+from tests.storage_backends.conformance.subject import MIB, Conformance, KilledJournal, NewJournal
 from tests.storage_backends.conformance.volumes import VolumeConformance
 
 __all__ = [
     "MIB",
     "Conformance",
-    "DyingJournal",
     "ExportConformance",
+    "KilledJournal",
     "LockConformance",
     "NewJournal",
     "SettleConformance",

@@ -10,7 +10,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.journal import LeaseLost
 from storage_backends.models import Volume
-from tests.storage_backends.conformance.subject import MIB, Conformance, DyingJournal, LapsedJournal, NewJournal
+from tests.storage_backends.conformance.subject import MIB, Conformance, KilledJournal, LapsedJournal, NewJournal
 
 #: One change of each kind that every driver knows, made on what ``SettleConformance.world`` holds.
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -71,11 +71,11 @@ class SettleConformance(Conformance):
         self, operation: str, arguments: Mapping[str, Any], world: StorageBackend, journal: NewJournal
     ) -> None:
         before = self.state(world, journal)
-        dying = DyingJournal()
+        killed = KilledJournal()
         with pytest.raises(LeaseLost):
-            getattr(world, operation)(**arguments, journal=dying)
+            getattr(world, operation)(**arguments, journal=killed)
 
-        settlement = world.reconcile(operation, arguments, dying.state(age_s=3600.0), journal=journal())
+        settlement = world.reconcile(operation, arguments, killed.state(age_s=3600.0), journal=journal())
 
         allowed = {Outcome.NOT_DONE} | ({Outcome.UNKNOWN} if operation in self.untellable else set())
         assert settlement.outcome in allowed

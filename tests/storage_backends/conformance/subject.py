@@ -18,7 +18,7 @@ NewJournal = Callable[[], InMemoryJournal]
 PATTERNS = ("*", "hom*", "home|work", "!home", '"home"', "{home}", "ho?e", "a..z", ">a", "null", "home,work", "HOME")
 
 
-class DyingJournal(InMemoryJournal):
+class KilledJournal(InMemoryJournal):
     """A worker that is killed between its intent and its call: nothing reaches the storage system."""
 
     def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:

@@ -25,8 +25,8 @@ from storage_backends.journal import InMemoryJournal, LeaseLost
 from tests.storage_backends.conformance import (
     MIB,
     Conformance,
-    DyingJournal,
     ExportConformance,
+    KilledJournal,
     LockConformance,
     SettleConformance,
     SnapshotConformance,
@@ -68,10 +68,10 @@ class TestExports(OfDummy, ExportConformance):
 
 class TestSettling(OfDummy, SettleConformance):
     def test_a_change_settled_as_not_done_is_never_made(self, backend: StorageBackend) -> None:
-        dying = DyingJournal("job")
+        killed = KilledJournal("job")
         with pytest.raises(LeaseLost):
-            backend.create_policy("team", journal=dying, rules=[])
-        backend.reconcile("create_policy", {}, dying.state(), journal=InMemoryJournal())
+            backend.create_policy("team", journal=killed, rules=[])
+        backend.reconcile("create_policy", {}, killed.state(), journal=InMemoryJournal())
 
         with pytest.raises(LeaseLost):
             backend.create_policy("team", journal=InMemoryJournal("job"), rules=[])

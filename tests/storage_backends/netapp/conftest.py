@@ -50,7 +50,7 @@ def ontap(published_schema: PublishedSchema | None, dialect: Dialect) -> Iterato
     simulator.close()
     assert [seen for seen in simulator.requests if seen.method in {"POST", "PATCH"} and seen.body is None] == []
     if published_schema is not None:
-        assert [trouble for seen in simulator.requests for trouble in published_schema.troubles(seen)] == []
+        assert [error for seen in simulator.requests for error in published_schema.errors(seen)] == []
 
 
 @pytest.fixture

@@ -47,9 +47,9 @@ def test_a_change_that_cannot_be_completed_now_is_not_reported_as_not_done(
     assert isinstance(unclear, OutcomeUnclear)
     ontap.fault(kind, **what)
 
-    hasty = open_backend(ontap, timeout_s=0.2) if kind is Kind.HANG else backend
+    short_timeout = open_backend(ontap, timeout_s=0.2) if kind is Kind.HANG else backend
     with pytest.raises(error):
-        reconciled(hasty, lost, *CHANGES["break locks"])
+        reconciled(short_timeout, lost, *CHANGES["break locks"])
 
     ontap.faults.clear()
     assert reconciled(backend, lost, *CHANGES["break locks"]).outcome is Outcome.DONE
@@ -105,7 +105,7 @@ def test_the_object_of_a_successful_job_is_ours_despite_later_changes(
     assert reconciled(backend, lost, operation, arguments).outcome is Outcome.DONE
 
 
-def test_one_snapshot_alone_is_purged(backend: StorageBackend, ontap: Simulator) -> None:
+def test_only_one_snapshot_is_purged(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP_AFTER, method="DELETE")
     _, error, lost = attempt(backend, "purge")
     assert isinstance(error, OutcomeUnclear)
@@ -125,7 +125,7 @@ def test_a_rule_is_found_in_its_canonical_form(rule: str, backend: StorageBacken
         assert reconciled(backend, lost, operation, {"policy": "team", "rule": rule}).outcome is Outcome.DONE
 
 
-def test_a_rule_of_somebody_else_that_gives_less_is_not_ours(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_rule_of_another_client_with_fewer_rights_is_not_ours(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="POST")
     _, error, lost = attempt(backend, "add rule")
     assert isinstance(error, OutcomeUnclear)
@@ -149,7 +149,7 @@ def test_a_snapshot_is_made_also_where_another_client_has_purged(backend: Storag
     assert [seen.method for seen in ontap.changes_sent()] == ["POST", "DELETE", "POST"]
 
 
-def test_a_rule_that_somebody_adds_after_its_removal_stays(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_rule_added_again_after_its_removal_stays(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP_AFTER, method="DELETE")
     _, error, lost = attempt(backend, "remove rule")
     assert isinstance(error, OutcomeUnclear)
@@ -173,7 +173,7 @@ def test_a_removal_of_unknown_progress_is_not_repeated(backend: StorageBackend, 
     assert reconciled(backend, lost, *CHANGES["remove rule"]).outcome is Outcome.NOT_DONE
 
 
-def test_a_rule_that_is_gone_in_part_is_removed_whole(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_partly_removed_rule_is_removed_completely(backend: StorageBackend, ontap: Simulator) -> None:
     policy = ontap.world.add_policy("vs1", "parts", [["a"], ["b"], ["a"], ["a", "c"]])
     ontap.fault(Kind.DROP, method="DELETE", after=1)
     lost = InMemoryJournal()

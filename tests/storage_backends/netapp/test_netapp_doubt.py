@@ -72,7 +72,7 @@ def test_a_change_goes_over_no_connection_that_may_be_closing(backend: StorageBa
 
 
 class _WaitingJournal(InMemoryJournal):
-    """Notes how long it is asked to wait."""
+    """Records the waits."""
 
     waited_s = 0.0
 
@@ -109,7 +109,7 @@ def test_a_change_that_waits_for_a_busy_filer_is_not_in_doubt(ontap: Simulator) 
 @pytest.mark.parametrize(
     ("path", "outcome"), [("/new", Outcome.UNKNOWN), ("/NEW", Outcome.UNKNOWN), ("/elsewhere", Outcome.NOT_DONE)]
 )
-def test_a_volume_on_a_filer_that_keeps_no_comments_is_not_called_somebody_elses(
+def test_on_a_filer_without_comments_a_volume_is_not_reported_as_foreign(
     path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP_AFTER, method="POST")

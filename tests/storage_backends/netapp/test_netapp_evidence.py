@@ -76,7 +76,7 @@ def test_a_roll_back_was_not_made_where_a_later_snapshot_is_there(backend: Stora
     assert settled(backend, "roll back", lost) is Outcome.NOT_DONE
 
 
-def test_a_later_snapshot_that_somebody_else_deletes_is_no_proof_of_a_roll_back(
+def test_a_later_snapshot_deleted_by_others_does_not_prove_a_roll_back(
     backend: StorageBackend, ontap: Simulator
 ) -> None:
     home = record_of(ontap, "home")

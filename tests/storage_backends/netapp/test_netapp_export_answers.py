@@ -173,12 +173,12 @@ def test_a_rule_without_index_or_clients_is_reported(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(malformed_records, "_reported", set())
 
-    def spoil(request: Request, reply: Reply) -> None:
+    def remove_fields(request: Request, reply: Reply) -> None:
         for record in reply.body.get("records", ()) if request.path.endswith("/rules") else ():
             del record[name]
             record.update(odd)
 
-    after_each(ontap, spoil)
+    after_each(ontap, remove_fields)
     backend.get_policy("team", journal=journal())
     (line,) = [record.getMessage() for record in caplog.records if record.name == malformed_records.__name__]
     assert "export rule of policy 'team'" in line

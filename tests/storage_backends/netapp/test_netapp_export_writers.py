@@ -116,7 +116,7 @@ class TestOthersChangeIt:
         with pytest.raises(OutcomeUnclear, match=r": a\. Look"):
             backend.ensure_policy_rule_absent("team", "b", journal=journal())
 
-    def test_what_somebody_else_removes_at_the_same_moment_is_not_taken_for_an_accident(
+    def test_a_rule_removed_by_others_meanwhile_is_no_accident(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         ontap.world.rule_requests = frozenset()
@@ -128,7 +128,7 @@ class TestOthersChangeIt:
         before_each(ontap, removing)
         assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b",)
 
-    def test_a_rule_that_somebody_else_removes_between_two_of_ours_is_no_accident(
+    def test_a_rule_removed_by_others_between_two_of_ours_is_no_accident(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
         policy["rules"].append(full_rule(4, ["a"]))

@@ -181,7 +181,7 @@ class TestSpellings:
         assert backend.ensure_policy_rule_absent("team", spelling, journal=journal()).rules == ("x", "y")
         assert clients(team) == [["x"], ["y"]]
 
-    def test_what_is_made_is_canonical(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_rules_are_made_in_canonical_form(self, ontap: Simulator, backend: StorageBackend) -> None:
         made = backend.create_policy(
             "team", journal=journal(), rules=["H", "h", "10.0.0.9/8", "10.0.0.0/255.0.0.0", "@Net", "@net", ".d", "*.d"]
         )

@@ -28,7 +28,7 @@ class TestCodes:
     """What the filer said is never lost."""
 
     @pytest.mark.parametrize(("status", "code"), [(500, 2621574), (500, 160), (503, 4711), (400, 987654)])
-    def test_a_code_that_no_table_has_is_kept(
+    def test_an_unknown_code_is_reported(
         self, status: int, code: int, furnished: StorageBackend, ontap: Simulator
     ) -> None:
         ontap.fault(Kind.REFUSE, method="POST", status=status, code=code, message="No such luck.")
@@ -158,7 +158,7 @@ class TestMalformedRecords:
 
 
 class TestReleases:
-    """A release that does not know a field is asked without it, and says so."""
+    """A release that does not know a field gets requests without it, and a warning is logged."""
 
     @pytest.mark.parametrize("is_vague", [False, True])
     @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class TestMadeButNotSeen:
     def test_a_change_reported_as_done_is_never_reported_as_not_made(
         self, change: str, synchronous: str, slow: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By its job or by its answer; the user would otherwise be asked to send again what was made."""
+        """By its job or by its answer; the user would otherwise repeat a change that was made."""
         ontap.world.hidden_seconds, ontap.world.synchronous = 3600.0, synchronous
         for module in (mutation, reconcile):
             monkeypatch.setattr(module, "VISIBLE_S", 0.0)
@@ -155,14 +155,14 @@ class TestCauses:
 
     @pytest.mark.timeout(8)
     def test_a_host_that_never_answers_is_unavailable(self, ontap: Simulator) -> None:
-        with socket.socket() as deaf:
-            deaf.bind(("127.0.0.1", 0))
-            deaf.listen(0)
+        with socket.socket() as full_server:
+            full_server.bind(("127.0.0.1", 0))
+            full_server.listen(0)
             blocked = [socket.socket() for _ in range(3)]
             for one in blocked:
                 one.setblocking(False)
-                one.connect_ex(deaf.getsockname())
-            backend = open_backend(ontap, port=deaf.getsockname()[1], timeout_s=0.3)
+                one.connect_ex(full_server.getsockname())
+            backend = open_backend(ontap, port=full_server.getsockname()[1], timeout_s=0.3)
             with pytest.raises(BackendUnavailable, match="in time"):
                 backend.list_volumes(journal=journal())
             for one in blocked:

@@ -67,7 +67,7 @@ def test_a_job_that_has_not_ended_is_followed(state: str | None, clock: _Clock) 
         ({"error": "4711", "code": "\u00b2"}, "unknown", "The storage system's job failed."),
     ],
 )
-def test_why_a_job_has_failed_is_where_its_release_puts_it(
+def test_the_failure_of_a_job_is_read_in_the_form_of_each_release(
     cause: dict[str, Any], code: str, message: str, clock: _Clock
 ) -> None:
     filer: Any = _Answers({"state": "failure"} | cause)

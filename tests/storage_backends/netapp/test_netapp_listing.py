@@ -30,7 +30,7 @@ class TestListing:
     """One query, page by page."""
 
     @pytest.mark.parametrize("empty_last_page", [False, True])
-    def test_it_takes_a_request_per_page(
+    def test_a_listing_takes_one_request_for_each_page(
         self, empty_last_page: bool, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(lookups, "PAGE", 10)
@@ -105,7 +105,7 @@ class TestListing:
         with pytest.raises(StorageError):
             backend.list_volumes(journal=journal())
 
-    def test_an_old_release_is_asked_for_less(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_fewer_fields_are_requested_from_an_old_release(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.unknown_fields = frozenset({"nodes.name", "are_rules_truncated"})
         for record in (ontap.world.add_volume("one"), ontap.world.add_volume("two", aggregate="aggr2_n2")):
             del record["nodes"]
@@ -264,7 +264,7 @@ def test_a_listing_may_have_any_number_of_pages_also_empty_ones_between_others()
     assert [record["name"] for record in records] == [str(n) for n in range(1, 2 * most, 2)]
 
 
-def test_an_empty_page_that_names_itself_is_asked_for_again_after_a_pause() -> None:
+def test_an_empty_page_that_links_itself_is_requested_again_after_a_pause() -> None:
     class Waited(InMemoryJournal):
         def wait(self, seconds: float) -> None:
             pauses_s.append(seconds)
@@ -276,14 +276,14 @@ def test_an_empty_page_that_names_itself_is_asked_for_again_after_a_pause() -> N
     assert pauses_s == [lookups.EMPTY_PAGE_PAUSE_S]
 
 
-def test_aggregates_that_cannot_be_read_now_are_asked_for_again() -> None:
+def test_aggregates_that_cannot_be_read_now_are_read_again() -> None:
     filer: Any = _Filer({})
     filer.svm_scoped = False
     assert lookups.nodes_of_aggregates(filer, journal=journal()) == {}
     assert not filer.svm_scoped
 
 
-def test_what_has_no_name_is_no_volume_and_what_has_no_uuid_is_not_changed() -> None:
+def test_a_record_without_name_is_skipped_and_one_without_uuid_not_changed() -> None:
     filer: Any = _Filer({"uuid": "1"})
     with pytest.raises(StorageError, match="no volume"):
         lookups.volume_by_uuid(filer, "1", journal=journal())

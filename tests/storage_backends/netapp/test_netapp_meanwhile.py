@@ -40,7 +40,7 @@ class _Cancelling(InMemoryJournal):
 class TestSnapshots:
     """Nothing is deleted needlessly, whatever others do."""
 
-    def test_a_snapshot_that_somebody_else_deletes_makes_room(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_snapshot_deleted_by_others_frees_a_place(self, backend: StorageBackend, ontap: Simulator) -> None:
         def faster(request: Request) -> None:
             if request.method == "DELETE":
                 for snapshots in ontap.world.snapshots.values():
@@ -107,7 +107,7 @@ class TestSnapshots:
         with pytest.raises(BackendUnavailable):
             backend.list_snapshots("home", journal=InMemoryJournal())
 
-    def test_those_of_a_volume_that_goes_meanwhile_are_missing_with_it(
+    def test_snapshots_of_a_volume_deleted_meanwhile_are_missing(
         self, backend: StorageBackend, ontap: Simulator
     ) -> None:
         def gone(request: Request) -> None:

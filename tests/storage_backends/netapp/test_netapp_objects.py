@@ -72,7 +72,7 @@ class TestSnapshots:
 
         assert (snapshot.size_kbytes, snapshot.creation_time) == (128, "2024-01-02T23:00:00Z")
 
-    def test_one_is_asked_for_by_its_literal_name(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_snapshot_is_requested_by_its_literal_name(self, ontap: Simulator, backend: StorageBackend) -> None:
         home = ontap.world.add_volume("home")
         for name in ("a", "b", "a|b"):
             ontap.world.add_snapshot(home, name)

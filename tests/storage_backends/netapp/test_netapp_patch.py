@@ -191,7 +191,7 @@ def test_compression_needs_deduplication(ontap: Simulator, dedupe: str | None, s
         ({}, {"compression_enabled": False, "inline_compression": False}, {}),
     ],
 )
-def test_compression_that_nobody_asks_to_change_stays(
+def test_compression_is_not_changed_unless_requested(
     ontap: Simulator, efficiency: dict[str, Any], settings: Any, sent: dict[str, Any]
 ) -> None:
     furnish(ontap)

@@ -30,7 +30,7 @@ def backend(ontap: Simulator) -> StorageBackend:
 
 
 class _ShortTimeJournal(InMemoryJournal):
-    """Has a few seconds left, and notes how long it is asked to wait."""
+    """Has a few seconds left, and records the waits."""
 
     def __init__(self, seconds_left: float) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class TestReadsAfterwards:
 
 
 class _Noting(InMemoryJournal):
-    """Notes how long it is asked to wait, and does not."""
+    """Records the waits, and does not wait."""
 
     def __init__(self) -> None:
         super().__init__()

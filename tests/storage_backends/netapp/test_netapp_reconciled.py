@@ -41,7 +41,7 @@ def test_a_volume_whose_comment_the_user_s_has_replaced_is_ours(backend: Storage
     assert (result.value.comment, result.value.caching_policy) == ("x" * 1023, "all")
 
 
-def test_a_volume_with_the_user_s_comment_may_be_somebody_else_s(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_volume_with_the_user_s_comment_may_be_another_one(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="POST")
     lost = InMemoryJournal()
     with pytest.raises(OutcomeUnclear):
@@ -72,7 +72,7 @@ def test_a_volume_with_another_comment_is_not_completed(
 def test_another_volume_that_has_the_name_since_is_not_changed(
     change: str, is_done: bool, backend: StorageBackend, ontap: Simulator
 ) -> None:
-    """A later step of the creation is lost; then somebody else deletes the volume, and makes another one."""
+    """A later step of the creation is lost; then another client deletes the volume, and makes another one."""
     operation, arguments = CHANGES[change]
     lost = StoppingAtJob("configure")
     if not is_done:
@@ -126,9 +126,7 @@ def test_no_step_follows_one_that_did_not_arrive(
     assert len(ontap.changes_sent()) == sent
 
 
-def test_a_snapshot_that_somebody_else_made_after_the_purge_is_not_ours(
-    backend: StorageBackend, ontap: Simulator
-) -> None:
+def test_a_snapshot_made_by_others_after_the_purge_is_not_ours(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.REFUSE, method="POST", status=409, code=525062)
     lost = Stopping()  # For the end of the purge.
     operation, arguments = CHANGES["purge"]
@@ -187,7 +185,7 @@ def test_a_volume_that_is_mounted_elsewhere_meanwhile(
 @pytest.mark.parametrize(
     ("path", "outcome"), [("/out", Outcome.DONE), ("/elsewhere", Outcome.UNKNOWN), ("", Outcome.DONE)]
 )
-def test_a_volume_for_which_no_path_was_asked_is_expected_below_its_name(
+def test_a_volume_without_a_requested_path_is_expected_at_its_name(
     path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP, method="PATCH", after=1)
@@ -218,9 +216,7 @@ def test_a_clone_is_mounted_at_its_path_or_below_its_name(
     assert result.value.active_policy_name == "team"
 
 
-def test_a_change_of_a_volume_that_is_gone_since_was_not_done_and_it_is_missing(
-    backend: StorageBackend, ontap: Simulator
-) -> None:
+def test_a_change_of_a_volume_deleted_since_was_not_done(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="PATCH")
     _, error, lost = attempt(backend, "update")
     assert isinstance(error, OutcomeUnclear)
@@ -231,7 +227,7 @@ def test_a_change_of_a_volume_that_is_gone_since_was_not_done_and_it_is_missing(
     assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, NoSuchVolume)
 
 
-def test_a_step_that_is_refused_later_is_said_to_follow_others(backend: StorageBackend, ontap: Simulator) -> None:
+def test_a_step_that_is_refused_later_is_reported_as_such(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="PATCH", after=1)
     _, error, lost = attempt(backend, "update in two steps")
     assert isinstance(error, OutcomeUnclear)
@@ -253,7 +249,7 @@ def test_a_step_that_is_refused_later_is_said_to_follow_others(backend: StorageB
         (["a", "b"], {"rw_rule": ["never"]}, Outcome.UNKNOWN),
     ],
 )
-def test_a_policy_with_other_rules_may_be_somebody_else_s(
+def test_a_policy_with_other_rules_may_be_another_one(
     rules: list[str], rights: dict[str, Any], outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP, method="POST")

@@ -137,7 +137,7 @@ class TestNames:
             ("DELETE", "/protocols/nfs/export-policies/12/rules", {"index": 3, "clients.match": '"a..b"'}),
         ],
     )
-    def test_what_names_one_object_is_sent(self, method: str, path: str, query: dict[str, object]) -> None:
+    def test_a_change_of_one_object_is_sent(self, method: str, path: str, query: dict[str, object]) -> None:
         require_one(method, path, query)
         for other in ("GET", "PUT"):
             with pytest.raises(UnboundedChange):

@@ -134,7 +134,7 @@ def test_a_missing_policy_is_reported_with_its_pointer(
 class TestAnswers:
     """The answer to a change tells whether it is done."""
 
-    def test_a_job_in_a_state_that_nobody_knows_is_in_doubt(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_job_in_an_unknown_state_is_in_doubt(self, backend: StorageBackend, ontap: Simulator) -> None:
         def odd(request: Request, reply: Reply) -> None:
             if request.path.startswith("/cluster/jobs/"):
                 reply.body["state"] = "reverted"

@@ -43,7 +43,7 @@ def test_a_text_that_ends_like_ours_is_read_unchanged(text: str) -> None:
     assert without_owner(literal_comment(text)) == text
 
 
-def test_what_only_looks_like_it_stays() -> None:
+def test_similar_texts_are_unchanged() -> None:
     assert without_owner(f"myjob:{ANOTHER}") == f"myjob:{ANOTHER}"
     assert without_owner(None) is None
 

@@ -1,4 +1,4 @@
-"""An API that answers the console as a case says, and remembers what it was asked."""
+"""An API that answers the console as a case says, and records the requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AnsweringApi:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = {name: [each] if isinstance(each, Answer) else list(each) for name, each in answers.items()}
-        #: What it was asked, a line for each call; the names of all headers of the calls; and the last one's environ.
+        #: The requests, a line for each call; the names of all headers of the calls; and the last one's environ.
         self.asked: list[str] = []
         self.headers: set[str] = set()
         self.environ: Mapping[str, Any] = {}

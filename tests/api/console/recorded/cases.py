@@ -20,7 +20,7 @@ class Case:
 
     address: str
     answers: Answers = field(default_factory=dict)
-    #: None: nobody has signed in, and anybody may read.
+    #: None: an anonymous client, and all clients may read.
     roles: tuple[Role, ...] | None = ALL
     #: What the form has, when it is sent.
     form: Mapping[str, str] | None = None
