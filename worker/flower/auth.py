@@ -25,6 +25,7 @@ from tornado.routing import URLSpec
 
 from worker.config.role_groups import groups_in
 from worker.config.settings import load
+from worker.config.user_names import name_in
 from worker.flower.access import SUFFIX, cookie_of, flower_access, session_s
 from worker.flower.handlers import harden, keep_local
 from worker.flower.settings import FlowerSettings
@@ -124,7 +125,7 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
             self._refuse(_NOT_LET_IN)
         token = await self._token(settings, self.get_argument("code", escape=False))
         about = await self._about(settings, token)
-        name = str(about.get(settings.oauth_name_claim) or about.get("sub") or "unnamed")
+        name = name_in(about, settings.oauth_name_claim) or "unnamed"
         if not settings.groups & _groups_in(about, settings.oauth_groups_claim):
             flower_access().note(self.request, "sign-in", who=name, allowed=False, reason="missing-role")
             raise tornado.web.HTTPError(403, "You are in none of the groups that may look at Flower.")

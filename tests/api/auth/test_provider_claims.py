@@ -17,11 +17,12 @@ from joserfc.registry import HeaderParameter
 from api.auth import AuthSettings
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
-from api.auth.token_claims import identity_in, name_in
+from api.auth.token_claims import identity_in
 from api.auth.tokens import InvalidToken, TokenVerifier
 from tests.api.auth.auth_app import SECRET_KEY, bearer, callback_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID
 from worker.config.settings import load
+from worker.config.user_names import name_in
 
 #: Makes headers with other parameters than the library's own.
 _ANY_HEADER = JWSRegistry({"x": HeaderParameter("critical", "int")}, strict_check_header=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import tornado.web
@@ -167,6 +167,25 @@ def test_the_cookie_has_the_user_and_expires_with_the_groups(provider: Provider,
     assert _return_from_provider("https").cookies_set["user"].options["secure"]
     (line, _) = (json.loads(text) for text in audit.read_text().splitlines())
     assert (line["event"], line["who"], line["allowed"], line["address"]) == ("sign-in", "ad&m", True, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ({"upn": "adam@site"}, "adam@site"),
+        ({"username": "adam", "upn": "x"}, "adam"),
+        ({"login": "a\nb"}, "id-of-adam"),
+    ],
+)
+def test_users_have_the_names_that_the_api_gives_them(
+    provider: Provider, audit: Path, about: dict[str, str], name: str
+):
+    """By which an administrator ends their sessions."""
+    provider.answers["/groups"] |= about
+    handler = _come_back()
+    value = (handler.get_secure_cookie("user", handler.cookies_set["user"].value) or b"").decode()
+    assert unquote(value).startswith(f"{name}&id-of-adam&")
+    assert json.loads(audit.read_text().splitlines()[-1])["who"] == name
 
 
 @pytest.mark.parametrize(
