@@ -155,9 +155,10 @@ def _attached(context: Any) -> Iterator[None]:
 
 def _context_of(traceparent: str) -> Any:
     from opentelemetry import propagate
+    from opentelemetry.context import Context
 
-    # Below nothing, where there is none: extraction begins with the root context, not with what is current.
-    return propagate.extract({"traceparent": traceparent})
+    # Below nothing, where there is none: not all propagators begin with the root context by themselves.
+    return propagate.extract({"traceparent": traceparent}, context=Context())
 
 
 def _exporters(names: str) -> Iterator[Any]:

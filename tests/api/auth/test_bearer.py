@@ -204,7 +204,11 @@ BAD: dict[str, Callable[[Any], str]] = {
     "bound to a key": lambda p: p.token(cnf={"jkt": "x"}, groups=ADMINS),
     "nested too deeply": nested,
     "a name that is another line": lambda p: p.token(preferred_username="a\r\nb", sub="\x1b[31madam"),
-    "a logout token": lambda p: p.token(header={"typ": "logout+jwt"}),
+    # RFC 8725, section 3.11: each kind of JWT has a type of its own.
+    **{
+        f"of type {kind}": partial(lambda kind, p: p.token(header={"typ": kind}), kind)
+        for kind in ("logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt")
+    },
     "unsigned": unsigned,
     "signed with the public key": signed_with_the_public_key,
     "without its signature": stripped,

@@ -66,6 +66,12 @@ def test_of_each_header_the_value_of_the_nearest_proxy_is_used(make_client, name
     assert seen(client, {f"X-Forwarded-{name}": value})["root"] == root
 
 
+def test_a_proxy_that_is_reached_by_http_is_believed_where_it_speaks_tls_itself(make_client):
+    client = make_client(trusted_networks=("127.0.0.1",))
+    answer = client.get("/seen", base_url="https://localhost", headers={"X-Forwarded-Proto": "http"})
+    assert answer.get_json()["root"] == "http://localhost/"
+
+
 def test_forwarded_addresses_added_by_the_client_are_ignored(make_client):
     client = make_client(trusted_networks=("198.51.100.0/24",))
     chain = {"X-Forwarded-For": "1.1.1.1, 203.0.113.9, 198.51.100.8"}
@@ -93,6 +99,9 @@ def test_a_malformed_forwarded_address_is_not_used(make_client):
 def test_the_public_url_takes_precedence_over_the_host_header(make_client, public_url):
     client = make_client(public_url=public_url)
     assert seen(client, {"Host": "evil.example"}) == {"address": "127.0.0.1", "root": "https://example.org/storage/"}
+    behind_proxy = make_client(public_url=public_url, trusted_networks=("198.51.100.0/24",))
+    expected = {"address": "203.0.113.9", "root": "https://example.org/storage/"}
+    assert seen(behind_proxy, EVIL, "198.51.100.7") == expected
     assert client.get("/logout?next=/seen").headers["Location"] == "/storage/seen"
 
 

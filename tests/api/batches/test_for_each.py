@@ -117,6 +117,13 @@ class TestForEach:
         response = front_end.client(Role.USER, Role.ADMIN).post(URL, json=order)
         assert pointers(problem(response, 403, "missing-role")) == ["/request"]
 
+    @pytest.mark.parametrize(("wait", "waits"), [("wait=0", []), ("wait=7", [7.0]), ("", [2.0])])
+    def test_a_listing_is_waited_for_as_long_as_the_request_may(self, client, monkeypatch, wait, waits):
+        waited: list[float] = []
+        monkeypatch.setattr("api.reads.lookup.wait_for_end", lambda _services, _job, seconds: waited.append(seconds))
+        problem(client.post(URL, json=self.order("name=db*"), headers={"Prefer": wait}), 504, "not-cached")
+        assert waited == waits
+
     def test_without_a_cached_listing_a_read_job_is_submitted(self, client, worker):
         response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})
         assert problem(response, 504, "not-cached")["retryable"] is True

@@ -70,6 +70,15 @@ def test_a_batch_that_cannot_be_retried_completely_is_not_retried(client: Any, r
     assert client.get("/v4/jobs?operation=batch&state=queued").json == []
 
 
+def test_members_that_succeeded_need_no_record(client: Any, worker: Worker, redis_client: Any):
+    path = _batch(client, "a", "b")
+    failed, succeeded = (job["id"] for job in client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json)
+    worker.carry_out(f"/v4/jobs/{succeeded}")
+    worker.fail(f"/v4/jobs/{failed}", "backend-error")
+    redis_client.delete(f"sapi:job:{succeeded}")
+    assert client.get(accepted(client.post(f"{path}/retry"))).json["children"]["total"] == 1
+
+
 def test_an_idempotency_key_outlives_the_record_of_its_batch(client: Any, redis_client: Any):
     requests = {"requests": [{"method": "DELETE", "path": "/v4/filer/volumes/a"}]}
     headers = {"Idempotency-Key": "k"}

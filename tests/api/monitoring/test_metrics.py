@@ -157,6 +157,8 @@ def test_metrics_of_a_listing(busy):
 
 def test_metrics_of_storage_systems(front_end, busy):
     assert figure(busy, "sapi_filer_up", subsystem="filer") == 1
+    # Of one that no worker has reported about nobody knows, so that no alert fires.
+    assert figure(busy, "sapi_filer_up", subsystem="other") is None
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") == 1
     counted: list[str] = []
     filer = filer_figures(front_end, counted.append)

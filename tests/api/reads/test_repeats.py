@@ -228,11 +228,12 @@ def test_every_response_is_counted(read_service, monkeypatch):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
     counters = read_service.app.extensions["storage-api-counters"]
     before = Counter(counters._counts)
-    for _ in range(3):
-        read_service.get()
+    tags = [read_service.get().headers["ETag"] for _ in range(3)]
+    assert [read_service.get(If_None_Match=tag).status_code for tag in tags] == [304] * 3
     counted, requests = counters._counts - before, "GET /v4/{subsystem}/volumes"
-    assert counted["cache volumes hit"] == counted[f"http {requests} 2xx"] == 3
-    assert sum(counted[f"time {requests} {bound}"] for bound in (*REQUEST_BOUNDS_MS, "inf")) == 3
+    assert counted[f"http {requests} 2xx"] == counted[f"http {requests} 3xx"] == 3
+    assert counted["cache volumes hit"] == 6
+    assert sum(counted[f"time {requests} {bound}"] for bound in (*REQUEST_BOUNDS_MS, "inf")) == 6
 
 
 @pytest.mark.parametrize(("network", "wrong"), [("127.0.0.1/32", 100), ("192.0.2.1/32", 300)])

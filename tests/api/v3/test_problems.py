@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.http.problems import Problem, problem_response
-from api.v3.problems import translate
+from api.v3.problems import name_in_messages, translate
 from worker.catalog.problem_types import PROBLEM_TYPES
 
 KEEPS = {
@@ -101,6 +101,27 @@ def test_the_outcome_of_a_change_is_reported(front_end, code, says):
 def test_a_read_that_took_too_long_changed_nothing(front_end, method):
     answer = translated(front_end, Problem("backend-timeout", "It did not answer."), method)
     assert answer.json == {"message": "It did not answer."}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("no-such-subsystem", "No such subsystem. Allowed values are: filer, other"),
+        ("no-such-volume", "No such volume: the volume"),
+        ("no-such-snapshot", "No such snapshot: the snapshot"),
+        ("no-such-policy", "No such policy: the policy"),
+        ("already-exists", "It is there! The volume is locked by the host."),
+        ("lock-held", "the volume is already locked by the host!"),
+        ("policy-in-use", "Policy the policy is in use. The volume is locked by the host."),
+        ("not-found", "The volume is locked by the host."),
+    ],
+)
+def test_each_message_names_what_it_is_about(front_end, code, message):
+    with front_end.app().test_request_context("/v3/filer/volumes/v/locks/h", method="PUT"):
+        name_in_messages(volume="the volume", name="the snapshot", policy="the policy", exists="It is there!")
+        response = problem_response(Problem(code, "The volume is locked by the host."))
+        translate(response)
+    assert response.json == {"message": message}
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"1", b'"x"', b"null"])

@@ -248,6 +248,13 @@ def test_malformed_bodies_are_refused(idle, body):
     assert answer.json["message"].startswith(("Failed to decode JSON object", "Input payload validation failed"))
 
 
-def test_a_body_needs_its_content_type(idle):
-    answer = idle("POST", "/dummy/volumes/v", b'{"size_total": 1}')
-    assert (answer.status_code, list(answer.json["errors"])) == (400, [""])
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [("text/plain", 400), ("application/json", 504), ("application/merge-patch+json; charset=utf-8", 504)],
+)
+def test_a_body_needs_its_content_type(idle, content_type, status):
+    answer = idle("POST", "/dummy/volumes/v", b'{"size_total": 1}', Content_Type=content_type)
+    assert (answer.status_code, answer.json.get("errors")) == (
+        (400, {"": "must be JSON, sent with Content-Type: application/json"}) if status == 400 else (504, None)
+    )
+    assert "errors" in idle("POST", "/dummy/volumes/v", b'{"size_total": 1}').json

@@ -7,12 +7,15 @@ import time
 from dataclasses import replace
 from unittest.mock import Mock
 
+import pytest
 import redis
 
 from api.v3 import changes
 from api.v3.settings import EXTENSION
 from tests.api.v3.conftest import WAIT_S
 from tests.api.v3.pending_changes import pending
+from worker.jobs.service import Jobs, NewJob
+from worker.store.results import SubmitOutcome
 
 GB = 10**9
 
@@ -64,8 +67,9 @@ def test_requests_with_different_bodies_are_different(make_v3):
         assert first != second == again
 
 
-def test_an_error_of_redis_during_the_wait_is_504(idle, monkeypatch):
-    monkeypatch.setattr(changes, "wait_for_end", Mock(side_effect=redis.ConnectionError))
+@pytest.mark.parametrize("error", [redis.ConnectionError, redis.TimeoutError, redis.ResponseError])
+def test_an_error_of_redis_during_the_wait_is_504(idle, monkeypatch, error):
+    monkeypatch.setattr(changes, "wait_for_end", Mock(side_effect=error))
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     assert idle.service.waiting() == [job]
 
@@ -144,6 +148,21 @@ def test_a_later_change_by_path_is_resolved_first(idle):
         idle.service.run(by_path)
         if not same:
             assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
+
+
+def test_between_two_looks_at_what_is_waited_for_there_is_a_pause(idle, monkeypatch):
+    accepts, pauses = list[NewJob](), list[float]()
+
+    def unsettled(_jobs, new):
+        accepts.append(new)
+        return SubmitOutcome.UNSETTLED, "a-job", None
+
+    monkeypatch.setattr(Jobs, "accept", unsettled)
+    clock = Mock(wraps=time)
+    clock.sleep.side_effect = pauses.append
+    monkeypatch.setattr(changes, "time", clock)
+    assert idle("PUT", "/dummy/volumes/v1/locks/h").status_code == 504
+    assert pauses == [0.2] * len(accepts)
 
 
 def test_a_change_by_path_is_superseded_by_name(idle):
