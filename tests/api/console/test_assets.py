@@ -103,6 +103,20 @@ def test_the_documentation_page_is_as_recorded(browser: Browser) -> None:
     assert _is_recorded("docs-page.txt", lines)
 
 
+def test_what_has_the_focus_of_the_keyboard_can_be_seen(browser: Browser) -> None:
+    page = browser.new_page()
+    style = (_ASSETS / "console.css").read_text("utf-8")
+    parts = '<a class="skip" href="#x">x</a><a href="#x">x</a><button>x</button><input><select></select>'
+    page.set_content(f'<style>{style}</style><body>{parts}<details><summary>x</summary></details><p tabindex="0">x')
+    for kind in ("A", "A", "BUTTON", "INPUT", "SELECT", "SUMMARY", "P"):
+        page.keyboard.press("Tab")
+        seen = page.evaluate(
+            "() => { const focused = document.activeElement, style = getComputedStyle(focused);"
+            " return [focused.tagName, style.outlineStyle, focused.getBoundingClientRect().left >= 0]; }"
+        )
+        assert seen == [kind, "solid", True]
+
+
 @pytest.mark.parametrize("medium", _MEDIA)
 def test_the_style_is_as_recorded(browser: Browser, medium: str) -> None:
     width, options = _MEDIA[medium]

@@ -17,17 +17,17 @@ window.scenarios = {
   ],
   "what awaits something is asked for more often": [live(1), () => turn(live(2)), () => turn(part(3))],
   "a failure makes it slower, to a limit, and a success as before": [
-    live(1), () => turn(), () => turn(), () => turn(), () => turn(), () => turn(), () => turn(live("bad"), { ok: false }),
+    live(1), () => turn(), () => turn(), () => turn(), () => turn(), () => turn(), () => turn(live("bad"), { ok: false, status: 503 }),
     () => turn(live(2)), () => turn(),
   ],
   "an answer from elsewhere is not shown": [part(1), () => turn(part(2), { redirected: true })],
   "an event is followed by a request as of the reader": [
     part(1), () => hear("open"), () => hear("job"), () => hear("job"), () => turn(part(2)), () => hear("gap"),
-    () => turn(part(3)), () => hear("other"),
+    () => turn(part(3)), () => hear("other"), () => turn(part(4)),
   ],
   "the event of a read is followed by a request for what is cached": [
-    part(1), () => hear("job", "list_locks"), () => turn(part(2)), () => hear("job", "get_volume"), () => hear("job"),
-    () => hear("job", "list_volumes"), () => turn(part(3)),
+    part(1), () => hear("job", "list_locks"), () => turn(part(2)), () => hear("job", "get_volume"),
+    () => turn(part(3)), () => hear("job"), () => hear("job", "list_volumes"), () => turn(part(4)),
   ],
   "a stream that is refused is opened again after the next answer": [
     part(1), () => breakOff(0), () => turn(part(2)), () => breakOff(2), () => turn(), () => turn(part(3)),
@@ -42,7 +42,11 @@ window.scenarios = {
     part(1), () => turn(part(2), { meanwhile: () => hear("job") }), () => turn(part(3)),
   ],
   "a hidden page asks for nothing": [
-    part(1), () => hide(true), () => turn(), () => turn(), () => hear("job"), () => hide(false), () => turn(part(2)),
+    part(1), () => hide(true), () => happen("pageshow"), () => turn(), () => turn(), () => hear("job"), () => hide(false),
+    () => turn(part(2)),
+  ],
+  "a page that is looked at again is requested as by its reader": [
+    part(1), () => hide(true), () => hide(false), () => turn(part(2)), () => turn(part(3)),
   ],
   "a page that is left and comes back": [
     part(1), () => happen("pagehide"), () => happen("pagehide"), () => happen("pageshow"), () => happen("pageshow"),
