@@ -25,15 +25,15 @@ _READ_AT_ONCE, _READ_APART_S = 20, 0.003
 _READ_BEFORE_WAKING = 500
 #: How many events a stream takes at once.
 _MAX_EVENTS_PER_PIECE = 200
-#: What was sent and may be sent again: a crowd at the same position needs few, and readers that catch up none.
+#: What was sent and may be sent again: many streams at the same position need few, and readers that catch up none.
 _MOST_PIECES = 64
 _WAIT_MS = 2000
 _RETRY_S = 0.5
-#: Of a crowd of streams each is woken so much later than the one before: the threads of requests come in between.
+#: Of many streams each is woken so much later than the one before: the threads of requests come in between.
 _WAKE_APART_S = 0.003
 #: The same between audiences, for each of which all new events are looked at.
 _LOOK_APART_S = 0.0002
-_CROWD = 10
+_MANY_READERS = 10
 
 
 class Reader(Protocol):
@@ -224,16 +224,16 @@ class EventHub:
 
     def _notify(self, readers: list[Reader], events: list[Event], before: Position) -> None:
         """Wake the readers whose audience sees one of the new events; the others are taken past them."""
-        is_crowd, after = len(readers) > _CROWD, events[-1].position
+        are_many, after = len(readers) > _MANY_READERS, events[-1].position
         sees: dict[Audience, bool] = {}
         for reader in readers:
             audience = reader.audience
             if audience is not None and audience not in sees:
                 sees[audience] = any(map(audience.sees, events))
-                time.sleep(_LOOK_APART_S if is_crowd else 0)
+                time.sleep(_LOOK_APART_S if are_many else 0)
             if audience is not None and not sees[audience]:
                 reader.skip(before, after)
                 continue
             reader.wake()
-            if is_crowd:
+            if are_many:
                 time.sleep(_WAKE_APART_S)

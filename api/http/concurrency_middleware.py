@@ -1,6 +1,6 @@
 """WSGI middleware that has requests wait for a permit of the concurrency limiter before anything else is done.
 
-Nearly nothing runs before: when a crowd of requests arrives at once, each of its threads would otherwise compete for
+Nearly nothing runs before: when many requests arrive at once, each of its threads would otherwise compete for
 the interpreter while it is routed and authenticated.
 """
 

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-#: Who has waited longer for a permit begins without a cool-down: a crowd is served in time, however large it is.
+#: Who has waited longer for a permit begins without a cool-down: any number of clients is served in time.
 _COOLDOWN_WITHIN_S = 5.0
 
 

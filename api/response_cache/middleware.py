@@ -42,8 +42,8 @@ _SHARE = 4
 _UNCACHEABLE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING"})
 #: Granian puts the process's environment variables into each request's environment.
 _OF_PROCESS = frozenset(name for name in os.environ if not name.startswith("HTTP_")) | {"HTTP_X_REQUEST_ID"}
-#: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside a
-#: crowd of such threads others would hardly ever run.
+#: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside
+#: many such threads others would hardly ever run.
 _LARGE_BYTES = 1 << 20
 #: Headers that differ for each response.
 _OWN_HEADERS = frozenset({"age", "cache-status", "x-request-id"})

@@ -22,7 +22,7 @@ _CLIENTS = 8
 #: How many turns of each side make a round.
 _TURNS = 4
 #: How many clients wait at a time.
-_CROWDS = (4, 16, 64)
+_WAITING_CLIENTS = (4, 16, 64)
 #: Jobs in a row, before it is the turn of the other side.
 _TURN = 40
 
@@ -152,7 +152,7 @@ class Measures:
     def crowds(self, name: str) -> list[Row]:
         """Changes of 4, 16 and 64 waiting clients, compared with a view that waits for a task; and their CPU time."""
         rows, cpu_ms = [], {}
-        for clients in _CROWDS:
+        for clients in _WAITING_CLIENTS:
             mine, theirs = [], []
             for _ in range(1 + _TURNS * self._rounds):
                 mine.append(self._clients("ours", ("ours", "quick"), self._locks(name, clients), clients))
@@ -160,8 +160,8 @@ class Measures:
             what = f"changes of {clients} waiting clients, against delay().get()"
             rows.append(_compared(what, mine[1:], theirs[1:], "≥ 1.0"))
             cpu_ms[clients] = statistics.median(load.cpu_ms for load in mine[1:])
-        few, many = cpu_ms[_CROWDS[0]], cpu_ms[_CROWDS[-1]]
-        what = f"CPU of a change (API and worker) with {_CROWDS[-1]} clients, against {_CROWDS[0]}"
+        few, many = cpu_ms[_WAITING_CLIENTS[0]], cpu_ms[_WAITING_CLIENTS[-1]]
+        what = f"CPU of a change (API and worker) with {_WAITING_CLIENTS[-1]} clients, against {_WAITING_CLIENTS[0]}"
         return [*rows, Row(what, f"{many:.2f} ms", f"{few:.2f} ms", f"{many / few:.2f}", "≤ 1.1")]
 
     def _locks(self, name: str, clients: int) -> Callable[[], bytes]:

@@ -125,8 +125,11 @@ def test_its_thread_ends_after_the_last_stream_and_with_the_process(hub: EventHu
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (hub_module._CROWD, [0]),
-        (hub_module._CROWD + 1, [hub_module._LOOK_APART_S] + [hub_module._WAKE_APART_S] * (hub_module._CROWD + 1)),
+        (hub_module._MANY_READERS, [0]),
+        (
+            hub_module._MANY_READERS + 1,
+            [hub_module._LOOK_APART_S] + [hub_module._WAKE_APART_S] * (hub_module._MANY_READERS + 1),
+        ),
     ],
 )
 def test_many_streams_are_woken_with_pauses_between_them(

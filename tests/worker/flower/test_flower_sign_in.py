@@ -182,7 +182,7 @@ def test_users_have_the_names_that_the_api_gives_them(
 ):
     """By which an administrator ends their sessions."""
     provider.answers["/groups"] |= about
-    handler = _come_back()
+    handler = _return_from_provider()
     value = (handler.get_secure_cookie("user", handler.cookies_set["user"].value) or b"").decode()
     assert unquote(value).startswith(f"{name}&id-of-adam&")
     assert json.loads(audit.read_text().splitlines()[-1])["who"] == name
