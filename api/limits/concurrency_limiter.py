@@ -2,8 +2,8 @@
 
 Python runs one thread at a time. Among many runnable threads, a request that sends several commands to Redis would wait
 for the interpreter after each of them. Requests of users who may do changes, and probes, are not limited. A request
-that waits for something else (its job, its body) releases its permit meanwhile. The queue is fair by sender: any number of
-anonymous clients does not delay users who have signed in.
+that waits for something else (its job, its body) releases its permit meanwhile. The queue is fair by sender: many
+anonymous clients do not delay users who have signed in.
 """
 
 from __future__ import annotations
