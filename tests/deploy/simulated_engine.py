@@ -19,7 +19,10 @@ SERVICES = {"worker": "worker", "worker-list": "worker", "flower": "worker", "ap
 
 @dataclass
 class Image:
-    """An image: its release, what a front end tells at /healthz, which services crash (as `crashed`) or stay so."""
+    """An image: its release, what a front end tells at /healthz, which services crash (as `crashed`) or stay so.
+
+    A service crashes at once, or as in `worker later` after it has been healthy.
+    """
 
     release: str
     reported_release: str = ""
@@ -225,6 +228,9 @@ class Engine:
         seen = container.state
         if seen == "running/starting/0" and container.service not in self._image(container.image).slow:
             container.state = "running/healthy/0"
+        image = self.images.get(container.image)
+        if seen == "running/healthy/0" and image and f"{container.service} later" in image.crashing:
+            container.state = image.crashed
         return seen
 
     def _create(self, service: str, environment: dict[str, str]) -> Container:

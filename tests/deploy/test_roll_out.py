@@ -59,6 +59,7 @@ def roll_out(begin: Callable[..., subprocess.Popen[str]]) -> RollOut:
 
 
 def test_an_upgrade_and_a_downgrade(engine: Engine, roll_out: RollOut) -> None:
+    engine._create("worker", {}).state = "running/healthy/0"
     there = roll_out("0.2.0")
     assert there.returncode == 0, there.stdout + there.stderr
     assert set(engine.versions().values()) == {"0.2.0"}
@@ -68,7 +69,8 @@ def test_an_upgrade_and_a_downgrade(engine: Engine, roll_out: RollOut) -> None:
     engine.dotenv["SAPI_VERSION"] = "0.2.0"
     back = roll_out("0.1.0")
     assert (back.returncode, set(engine.versions().values())) == (0, {"0.1.0"}), back.stdout + back.stderr
-    assert len(engine.versions()) == len(SERVICES)
+    # With `--scale`, there may be more than .env says.
+    assert len(engine.versions()) == len(SERVICES) + 1
     assert engine.secrets[1] == "storage-api/worker:0.1.0"
     assert not built(engine.commands)
     assert engine.fewest["worker"] == engine.fewest["worker-list"] == 1
@@ -108,6 +110,7 @@ def _check_proxy(engine: Engine, updates: list[tuple[str, set[str]]]) -> None:
         ({"api"}, {}, "last words of api"),
         ({"worker"}, {}, "last words of worker"),
         ({"worker-list"}, {}, "last words of worker-list"),
+        ({"worker later"}, {}, "last words of worker"),
         (set(), {"SAPI_LEASE": "soon"}, "does not become ready"),
     ],
 )
@@ -266,31 +269,30 @@ def test_two_rollouts_at_a_time_are_refused(engine: Engine, roll_out: RollOut, t
 
 
 @pytest.mark.parametrize(
-    ("number", "is_read"), [(signal.SIGTERM, True), (signal.SIGHUP, False)], ids=["ended", "the connection is lost"]
+    ("number", "is_read", "ready_s"),
+    [(signal.SIGTERM, True, 10), (signal.SIGHUP, False, 10), (signal.SIGHUP, True, 1)],
+    ids=["ended", "the connection is lost", "it is lost while it goes back"],
 )
 def test_an_interrupted_rollout_is_rolled_back(
-    engine: Engine, begin: Callable[..., subprocess.Popen[str]], number: int, is_read: bool
+    engine: Engine, begin: Callable[..., subprocess.Popen[str]], number: int, is_read: bool, ready_s: int
 ) -> None:
     engine.images["storage-api/worker:0.2.0"].slow = frozenset({"worker-list"})
     before = dict(engine.containers)
-    with begin("0.2.0", ROLL_OUT_READY_S="10") as process:
+    with begin("0.2.0", ROLL_OUT_READY_S=str(ready_s)) as process:
         until = time.monotonic() + 30
         while not [words for words in engine.commands if words[0] == "inspect" and words[-1] not in before]:
             assert time.monotonic() < until
             time.sleep(0.02)
+        # Where nobody reads any more what it says, the shell that was signed in, and the system, each send the signal.
+        for stream in () if is_read else (process.stdout, process.stderr):
+            assert stream
+            stream.close()
+        process.send_signal(number if ready_s > 1 else 0)
+        while process.poll() is None and not [words for words in engine.commands if words[0] == "stop"]:
+            time.sleep(0.01)
+        process.send_signal(number if number == signal.SIGHUP else 0)
         if is_read:
-            process.send_signal(number)
-            _, complaints = process.communicate(timeout=30)
-            assert "0.2.0 was not rolled out" in complaints
-        else:
-            # Nobody reads any more what it says; the shell that was signed in, and the system, each send the signal.
-            for stream in (process.stdout, process.stderr):
-                assert stream
-                stream.close()
-            process.send_signal(number)
-            while process.poll() is None and not [words for words in engine.commands if words[0] == "stop"]:
-                time.sleep(0.01)
-            process.send_signal(number)
-            process.wait(timeout=30)
-    assert process.returncode == 130
+            assert "0.2.0 was not rolled out" in process.communicate(timeout=30)[1]
+        process.wait(timeout=30)
+    assert process.returncode == (130 if ready_s > 1 else 1)
     assert engine.containers == before
