@@ -224,8 +224,9 @@ class TestSettings(OfDummy):
         backend = open_dummy(volumes=1)
         (volume,) = backend.list_volumes(journal=journal())
         assert volume.size_used
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequest) as refusal:
             backend.update_volume(volume.name, journal=journal(), size_total=volume.size_used - 1)
+        assert [error.pointer for error in refusal.value.errors] == ["/size_total"]
         assert backend.update_volume(volume.name, journal=journal(), size_total=volume.size_used).size_total
         snapshot = backend.create_snapshot(volume.name, "s", journal=journal())
         assert snapshot.size_kbytes == 140 + volume.size_used // 50 // 1024

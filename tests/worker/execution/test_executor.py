@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from storage_backends.errors import BackendError, BackendUnavailable, FieldError, StorageError
 from storage_backends.journal import InMemoryJournal, Journal
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from tests.worker.redis_clock import redis_now_ms
 from worker.catalog.resource_types import VOLUME, VOLUMES, ResourceType
-from worker.execution.executor import cause_of, failure_of
+from worker.execution.executor import JobExecutor, cause_of, failure_of
 from worker.jobs.failure import Failure, InDoubtCause
 from worker.jobs.record import State
 from worker.jobs.status import INLINE_RESULT_BYTES
@@ -46,6 +47,19 @@ def _while(harness: Harness, method: str, meanwhile: Callable[[], object]) -> No
         return value
 
     setattr(harness.backend, method, slow)
+
+
+def test_a_job_of_a_storage_system_that_is_not_served_here_is_returned(harness: Harness):
+    node = harness.node()
+    lease = node.claim(harness.accept("create_volume"))
+    executor = JobExecutor(node.claims, {}, _listings(harness), harness.settings)
+    with capture_logs() as lines:
+        assert executor.execute(lease) is None
+    assert harness.job(lease.job_id).state is State.QUEUED
+    # Waiting does not mend it.
+    assert [(line["event"], line["log_level"], line["job_id"], line["subsystem"]) for line in lines] == [
+        ("job.wrong-queue", "error", lease.job_id, SUBSYSTEM)
+    ]
 
 
 def test_an_error_of_the_storage_system_is_recorded_completely():

@@ -174,12 +174,13 @@ def test_an_unknown_outcome_has_a_reason(harness: Harness):
 def test_a_waiting_job_has_a_reason(harness: Harness):
     reason = "The storage system cannot be reached: its host refuses connections to that port."
     with capture_logs() as lines:
-        job_id = carried_out(harness, BackendUnavailable(reason), when="at once")
+        job_id = carried_out(harness, BackendUnavailable(reason, backend_error=WORDS), when="at once")
 
     job = harness.job(job_id)
     assert (job.state, job.waiting_reason, job.message) == (State.QUEUED, "backend-unavailable", reason)
     (line,) = [line for line in lines if line["event"] == "job.requeued"]
     assert (line["detail"], line["job_id"]) == (reason, job_id)
+    assert (line["backend_code"], line["backend_message"]) == (WORDS.code, WORDS.message)
     assert line["delay_s"] > 0
     harness.let_time_pass()
     harness.node().carry_out(job_id)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from storage_backends.base import Outcome, ReconciledOutcome
 from storage_backends.errors import BackendUnavailable, NoSuchVolume
@@ -81,9 +82,13 @@ def test_a_change_not_done_or_unknown_invalidates_listings(
     harness: Harness, outcome: ReconciledOutcome, fields: dict[str, str], state: State, code: str | None
 ):
     job_id = _in_doubt(harness, **fields)
-    _reconcile(harness, lambda: outcome)
+    with capture_logs() as lines:
+        _reconcile(harness, lambda: outcome)
     job = harness.job(job_id)
     assert (job.state, job.failure and job.failure.code) == (state, code)
+    assert [(line["job_id"], line["state"], line["code"]) for line in lines if line["event"] == "job.reconciled"] == [
+        (job_id, state, code)
+    ]
     assert _is_invalid(harness)
     if code == "worker-lost":
         assert job.failure is not None

@@ -91,7 +91,7 @@ def test_each_time_is_shown_by_its_name(status: JobStatus):
 
 
 def test_progress_is_shown_in_percent_where_the_total_is_known(status: JobStatus):
-    shown = {(1, 3): 33, (5, 4): 100, (0, 4): 0, (2, None): None, (None, 4): None}
+    shown = {(1, 3): 33, (999, 1000): 99, (5, 4): 100, (0, 4): 0, (2, None): None, (None, 4): None}
     assert {
         (current, total): _document(status, current=current, total=total)["progress"]["percent"]
         for current, total in shown
@@ -117,6 +117,8 @@ def test_known_fields_are_in_the_document(status: JobStatus):
     status = replace(status, position=3, workers_online=2, behind=True)
     document = _document(status, **named, **progress, children=children, requester="eve")
     assert {name: document[name] for name in named} == named
+    ended = _document(status, **named | {"cancellable": False}, state=State.FAILED)
+    assert {name: ended[name] for name in named} == named | {"cancellable": False}
     assert document["requested_by"] == "eve"
     assert (document["id"], document["operation"], document["state"], document["done"], document["subsystem"]) == (
         status.job.id, "create_volume", "queued", False, SUBSYSTEM,

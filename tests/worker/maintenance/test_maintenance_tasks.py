@@ -8,6 +8,7 @@ import signal
 import threading
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -192,6 +193,16 @@ def test_whether_a_request_is_held_open_shows_in_its_lease(harness: Harness, hel
 
     assert held.is_held_open("job", renewed)
     assert not held.is_held_open("job", ended)
+
+
+def test_a_lease_that_cannot_be_ended_expires_by_itself(
+    harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
+):
+    """The request has its answer by then: it must not fail for that."""
+    monkeypatch.setattr(type(harness.client), "delete", Mock(side_effect=redis.ConnectionError("away")))
+    with capture_logs() as lines, held.holding("job"):
+        pass
+    assert [(line["event"], line["job_id"]) for line in lines] == [("held-request.not-released", "job")]
 
 
 def test_leases_of_requests_are_renewed_every_second_and_looked_at_more_often(
