@@ -55,6 +55,19 @@ class TestLatency:
         assert [current for current, *_ in watched.progress_calls][-1] == volumes
         assert {total for _, total, *_ in watched.progress_calls} == {volumes}
 
+    def test_the_total_of_a_listing_is_no_less_than_what_was_listed(self, open_dummy: OpenDummy) -> None:
+        backend = open_dummy(volumes=2)
+
+        class Meanwhile(WaitingJournal):
+            def wait(self, seconds: float) -> None:
+                if not self.waited:
+                    backend.create_volume("a", journal=journal())
+                super().wait(seconds)
+
+        watched = Meanwhile()
+        assert len(backend.list_volumes(journal=watched)) == 3
+        assert watched.progress_calls[-1] == (3, 3, "volumes", "listing")
+
     def test_a_listing_stops_at_a_page(self, open_dummy: OpenDummy) -> None:
         with pytest.raises(Cancelled):
             open_dummy(volumes=100, list_latency_s=60.0).list_volumes(journal=WaitingJournal(Cancelled()))

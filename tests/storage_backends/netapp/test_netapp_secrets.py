@@ -10,6 +10,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -232,6 +233,11 @@ class TestConnections:
         client: OntapClient = backend._client
         with client._slot(), pytest.raises(BackendUnavailable):
             backend.list_volumes(journal=InMemoryJournal())
+        # For as long as one request may take.
+        client._process.slots = slots = Mock(acquire=Mock(return_value=False))
+        with pytest.raises(BackendUnavailable, match="too many calls"):
+            backend.list_volumes(journal=InMemoryJournal())
+        slots.acquire.assert_called_once_with(timeout=0.2)
 
     def test_a_closed_backend_opens_again(self, ontap: Simulator, backend: NetappStorage) -> None:
         backend.list_volumes(journal=InMemoryJournal())
