@@ -36,8 +36,6 @@ def result_of(job_status: JobStatus) -> Response:
         return _read(job_status, job.listing_version)
     arguments = no_query(request.args)
     assert arguments is not None  # noqa: S101 - it refuses every parameter
-    if job.state is not State.SUCCEEDED:
-        return final_response(job_status, None)
     return final_response(job_status, current_services().jobs.result(job.id))
 
 

@@ -50,6 +50,7 @@ class TestAccepted:
     def test_a_batch_is_accepted_as_a_job(self, client, three):
         batch = client.get(three).json
         assert (batch["operation"], batch["state"], batch["subsystem"]) == ("batch", "queued", "filer")
+        assert (batch["requested_by"], batch["target"], batch["retry_of"]) == ("ann", URL, None)
         assert batch["request"] == {"name": "nightly", "on_failure": "continue", "parallel": 8}
         assert batch["children"] == {
             "total": 3,

@@ -78,7 +78,7 @@ class TestForEach:
         line = audit()[-1]
         assert (line["operation"], line["allowed"]) == ("list_volumes", False)
 
-    def test_a_repeated_idempotency_key_chooses_no_other_volumes(self, front_end, client, worker, volumes):
+    def test_a_repeated_idempotency_key_chooses_no_other_volumes(self, client, worker, volumes, redis_client):
         order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
         headers = {"Idempotency-Key": "each"}
         first = accepted(client.post(URL, json=order, headers=headers))
@@ -90,6 +90,8 @@ class TestForEach:
         assert (again.headers["Idempotency-Replayed"], again.headers["Operation-Location"]) == ("true", first)
         problem(client.post(URL, json=self.order("name=none*"), headers=headers), 422, "idempotency-key-reused")
         problem(client.post("/v4/jobs/retry", json={"id": "x"}, headers=headers), 422, "idempotency-key-reused")
+        redis_client.delete(f"sapi:job:{first.rpartition('/')[2]}")
+        problem(client.post(URL, json=order, headers=headers), 410, "job-expired")
 
     @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0", "name="])
     def test_an_invalid_query_is_refused(self, client, volumes, where):

@@ -144,7 +144,19 @@ class TestMany:
         assert client.post("/v4/jobs/retry", json=body, headers=headers).json == first
         assert (len(first["retried"]), len(first["refused"])) == (1, 2)
         for path, other in (("jobs/retry", {"id": ids[:2]}), ("filer/volumes/a", {})):
-            problem(client.post(f"/v4/{path}", json=other, headers=headers), 422, "idempotency-key-reused")
+            reused = client.post(f"/v4/{path}", json=other, headers=headers)
+            problem(reused, 422, "idempotency-key-reused")
+            # It made several jobs, or none.
+            assert "Operation-Location" not in reused.headers
+
+    def test_of_two_requests_with_one_key_at_the_same_time_the_first_choice_counts(self, client, ids, monkeypatch):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        body, headers = {"id": ids}, {"Idempotency-Key": "again"}
+        first = client.post("/v4/jobs/retry", json=body, headers=headers).json
+        client.post(f"/v4/jobs/{ids[1]}/cancel")
+        # The second one looked for a choice before the first had recorded its own.
+        monkeypatch.setattr(bulk, "known_request", lambda _key: None)
+        assert client.post("/v4/jobs/retry", json=body, headers=headers).json == first
 
     def test_without_a_key_each_request_selects_jobs_again(self, client, ids):
         for job_id in ids:
