@@ -66,7 +66,7 @@ def test_an_unavailable_service_is_retried_for_20_seconds_or_the_timeout(clock: 
     assert deadline.allows_reconnect(1)
 
 
-def test_each_answer_ends_the_time_for_which_a_service_was_away(clock: SimpleNamespace) -> None:
+def test_each_response_resets_the_time_without_a_service(clock: SimpleNamespace) -> None:
     flow = send_with_retries(Context(), Request("GET", "/"), Deadline(None))
     assert isinstance(advance(flow), Send)
     assert isinstance(fail(flow, LOST), Pause)

@@ -61,7 +61,7 @@ class TestFollowing:
         assert [round(pause) for pause in pauses] == [3, 1]
         assert all(pause <= limit for pause, limit in zip(pauses, (3, 1), strict=True))
 
-    def test_an_answer_that_was_held_back_for_a_while_says_it_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_retry_after_of_a_long_poll_counts_from_its_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # For 4 s, for almost all of the 20 s, and not at all.
         clock = Mock(monotonic=Mock(side_effect=[0, 4, 10, 29.5, 30, 30]))
         monkeypatch.setattr("storage_api_client.protocol.polling.time", clock)

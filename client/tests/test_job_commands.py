@@ -73,7 +73,7 @@ def test_an_option_that_is_empty_does_not_choose_all_jobs(option: str) -> None:
     assert api.mock_calls == []
 
 
-def test_what_chooses_jobs_must_not_be_empty() -> None:
+def test_every_filter_option_must_not_be_empty() -> None:
     chosen = {each.name for each in _CANCEL.params if isinstance(each.type, NotEmpty)}
     assert len(chosen) == len(JobFilter.__annotations__.keys() - {"all", "id"})
 

@@ -64,7 +64,7 @@ def test_missing_fields_are_none(model: type[Model]) -> None:
     assert {name: value for name, value in said.items() if value} in ({}, {"type": "about:blank"})
 
 
-def test_a_member_with_a_problem_has_not_succeeded_whatever_its_status() -> None:
+def test_a_member_with_a_problem_counts_as_failed_with_any_status() -> None:
     members: list[dict[str, Any]] = [
         {"status": 204},
         {"problem": {"code": "job-cancelled"}},

@@ -137,7 +137,7 @@ def test_a_reader_that_closes_the_pipe_causes_no_error() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_rows_for_which_there_is_no_space_are_a_failure(monkeypatch: Any, capsys: Any) -> None:
+def test_a_full_disk_while_rows_are_written_is_an_error(monkeypatch: Any, capsys: Any) -> None:
     """Of what is written without a message, the interpreter would find it out after the exit status."""
     full = io.StringIO()
     monkeypatch.setattr(full, "flush", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))

@@ -28,11 +28,11 @@ def test_no_two_of_its_ports_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("port", ["", "0"])
-def test_a_port_of_the_administrator_is_for_those_who_want_one(port: str) -> None:
+def test_there_is_no_admin_port_by_default(port: str) -> None:
     assert Ports.chosen({"SAPI_ADMIN_PORT": port}).admin == 0
 
 
-def test_what_the_developer_has_set_stays_so() -> None:
+def test_variables_set_by_the_developer_are_not_replaced() -> None:
     defaults = service_environment({}, Backends.read({}), "redis://r", "key", "http://flower")
     # These follow from what was checked and started.
     ours = {"SAPI_BACKENDS", "SAPI_REDIS_URL", "FLOWER_UNAUTHENTICATED_API", "PYTHONPATH", "PYTHONUNBUFFERED",
@@ -77,7 +77,7 @@ def test_a_socket_with_a_missing_folder_gets_another_path(tmp_path: Path, monkey
         ("", "DEV2/redis", "redis-server 127.0.0.1:7001", False),
     ],
 )
-def test_processes_are_told_from_those_of_other_checkouts(
+def test_processes_of_other_checkouts_are_not_counted(
     environ: str, cwd: str, command: str, is_ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, text = tmp_path / "1", str(state.DEV_DIR)

@@ -67,7 +67,7 @@ def test_only_workers_have_credentials_of_filers(overlay: str) -> None:
 
 @renders
 @overlay
-def test_each_process_reads_the_secret_of_its_own_and_no_other(overlay: str) -> None:
+def test_each_process_reads_only_its_own_secret(overlay: str) -> None:
     for name, workload in of_kind(rendered(overlay), "Deployment", "StatefulSet").items():
         secrets = {each["secret"]["secretName"] for each in pod(workload)["volumes"] if "secret" in each}
         own = component(workload).removesuffix("-list")

@@ -278,7 +278,7 @@ def test_two_of_each_are_on_different_nodes(overlay: str) -> None:
 
 
 @on_openshift
-def test_the_proxy_has_room_for_what_clients_have_not_read(overlay: str) -> None:
+def test_the_proxy_has_space_for_buffered_responses(overlay: str) -> None:
     volumes = {volume["name"]: volume for volume in pod(workloads(overlay)["api"])["volumes"]}
     (largest,) = re.findall(r"proxy_max_temp_file_size (\w+);", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
     # Of several slow readers at a time; a pod that needs more is ended.

@@ -20,7 +20,7 @@ def test_a_filer_that_is_busy_is_asked_at_most_twice_a_second_and_a_client_waits
 
 
 @pytest.mark.parametrize("pause_s", [jobs.FIRST_PAUSE_S, mutation.FIRST_PAUSE_S])
-def test_what_is_done_soon_is_seen_soon(pause_s: float) -> None:
+def test_the_first_pauses_between_reads_of_a_job_are_short(pause_s: float) -> None:
     assert 0.02 <= pause_s <= 0.1
 
 

@@ -111,7 +111,7 @@ def test_jobs_wait_for_replicas_and_an_unsafe_redis_is_refused(
         harness.client.config_set("appendonly", "yes")
 
 
-def test_a_process_with_an_unsafe_redis_says_so_in_a_line_and_does_not_start(
+def test_a_worker_with_an_unsafe_redis_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("worker.main.configure_logging", lambda *_: None)

@@ -66,7 +66,7 @@ def test_of_each_header_the_value_of_the_nearest_proxy_is_used(make_client, name
     assert seen(client, {f"X-Forwarded-{name}": value})["root"] == root
 
 
-def test_a_proxy_that_is_reached_by_http_is_believed_where_it_speaks_tls_itself(make_client):
+def test_the_forwarded_scheme_takes_precedence_over_that_of_the_connection(make_client):
     client = make_client(trusted_networks=("127.0.0.1",))
     answer = client.get("/seen", base_url="https://localhost", headers={"X-Forwarded-Proto": "http"})
     assert answer.get_json()["root"] == "http://localhost/"

@@ -111,7 +111,7 @@ class TestDocument:
         assert document.get() == {"number": 1}
         lock.acquire.assert_called_once_with(blocking=False)
 
-    def test_who_misses_an_entry_waits_for_the_thread_that_fetches(self, source: Provider):
+    def test_a_thread_that_needs_a_new_entry_waits_for_the_fetching_thread(self, source: Provider):
         """Such as all who have tokens that are signed with a new key."""
         is_fetching, may_end = Event(), Event()
 

@@ -227,7 +227,7 @@ def test_a_group_that_cannot_be_encoded_is_ignored(redis_client, provider):
     ("header", "is_good"),
     [({"pi.atm": "1", "nonce": "n"}, True), ({"x5c": ["A" * 2000]}, True), ({"crit": ["x"], "x": 1}, False)],
 )
-def test_a_header_may_have_more_than_is_needed(redis_client, provider, header, is_good):
+def test_tokens_with_unknown_header_parameters_are_accepted(redis_client, provider, header, is_good):
     """What is not understood is ignored unless it is critical (RFC 7515, 4)."""
     client = with_provider(redis_client, provider).test_client()
     claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "x", "exp": int(time.time()) + 99}

@@ -128,7 +128,9 @@ class TestGroups:
         assert roles_of(client) == {"USER", "ADMIN"}
         assert len(session_keys(redis_client)) == 1
 
-    def test_that_did_not_come_cost_no_refresh_token(self, client, provider, redis_client, monkeypatch):
+    def test_a_new_refresh_token_is_stored_although_the_groups_cannot_be_read(
+        self, client, provider, redis_client, monkeypatch
+    ):
         """A provider that replaces refresh tokens takes the one of before no more, and ends the session for it."""
         sign_in(client, "adam")
         given: list[str] = []
@@ -149,7 +151,7 @@ class TestGroups:
         assert given == ["number 0", "number 1"]
 
     @pytest.mark.parametrize(("error", "roles"), [(None, {"USER", "ADMIN"}), ("invalid_grant", set())])
-    def test_are_the_known_ones_where_a_proxy_finds_no_provider(self, client, redis_client, monkeypatch, error, roles):
+    def test_stay_where_a_proxy_answers_404_for_the_provider(self, client, redis_client, monkeypatch, error, roles):
         """It says 404, but not in the words of OAuth2."""
         sign_in(client, "adam")
         monkeypatch.setattr("api.auth.provider.request_json", Mock(side_effect=ProviderRefused("status 404", error)))

@@ -120,7 +120,7 @@ class TestForEach:
         assert pointers(problem(response, 403, "missing-role")) == ["/request"]
 
     @pytest.mark.parametrize(("wait", "waits"), [("wait=0", []), ("wait=7", [7.0]), ("", [2.0])])
-    def test_a_listing_is_waited_for_as_long_as_the_request_may(self, client, monkeypatch, wait, waits):
+    def test_the_wait_for_a_listing_is_that_of_the_request(self, client, monkeypatch, wait, waits):
         waited: list[float] = []
         monkeypatch.setattr("api.reads.lookup.wait_for_end", lambda _services, _job, seconds: waited.append(seconds))
         problem(client.post(URL, json=self.order("name=db*"), headers={"Prefer": wait}), 504, "not-cached")

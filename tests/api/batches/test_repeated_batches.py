@@ -70,7 +70,7 @@ def test_a_batch_that_cannot_be_retried_completely_is_not_retried(client: Any, r
     assert client.get("/v4/jobs?operation=batch&state=queued").json == []
 
 
-def test_members_that_succeeded_need_no_record(client: Any, worker: Worker, redis_client: Any):
+def test_a_batch_is_retried_without_the_records_of_succeeded_members(client: Any, worker: Worker, redis_client: Any):
     path = _batch(client, "a", "b")
     failed, succeeded = (job["id"] for job in client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json)
     worker.carry_out(f"/v4/jobs/{succeeded}")
@@ -235,7 +235,7 @@ def test_a_member_path_with_query_or_fragment_is_refused(client: Any, end: str, 
     assert (error["detail"] == "must have no query and no fragment") is is_query
 
 
-def test_a_member_of_a_batch_that_runs_is_done_again_by_itself(client: Any, worker: Worker):
+def test_a_failed_member_of_a_running_batch_is_retried_alone(client: Any, worker: Worker):
     path = _batch(client, "a", "b")
     waiting, failed = (job["id"] for job in client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json)
     worker.fail(f"/v4/jobs/{failed}", "backend-error")

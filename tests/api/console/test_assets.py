@@ -103,7 +103,7 @@ def test_the_documentation_page_is_as_recorded(browser: Browser) -> None:
     assert _is_recorded("docs-page.txt", lines)
 
 
-def test_what_has_the_focus_of_the_keyboard_can_be_seen(browser: Browser) -> None:
+def test_the_keyboard_focus_is_visible(browser: Browser) -> None:
     page = browser.new_page()
     style = (_ASSETS / "console.css").read_text("utf-8")
     parts = '<a class="skip" href="#x">x</a><a href="#x">x</a><button>x</button><input><select></select>'

@@ -142,7 +142,7 @@ def test_a_job_links_to_its_object_unless_that_was_removed(operation):
         assert wording.subject({**job, "state": "failed", "error": {"code": code}})["page"] == left
 
 
-def test_a_problem_says_that_nothing_was_changed_only_where_that_is_certain():
+def test_problems_say_nothing_was_changed_only_where_that_is_certain():
     certain = {"worker-lost": "The change was not made", "backend-unavailable": "Nothing was changed"}
     for code in PROBLEM_TYPES:
         words = wording.next_step({"code": code})
@@ -152,7 +152,7 @@ def test_a_problem_says_that_nothing_was_changed_only_where_that_is_certain():
         assert ("Look at the storage system" in words) is (code in ("outcome-unknown", "timed-out")), code
 
 
-def test_values_are_written_as_they_are():
+def test_values_are_written_unchanged():
     assert formatting.json_text({"comment": "für <db>"}) == '{\n  "comment": "für <db>"\n}'
     assert formatting.clock("2026-01-01T01:30:00.5+02:00") == "2025-12-31 23:30:00 UTC"
     assert formatting.clock(None) == "–"

@@ -54,7 +54,7 @@ def test_a_head_request_is_answered_as_the_get_request(front_end: FrontEnd, clie
     assert {"/", "/console/", "/problems/queue-full"} <= set(pages)
 
 
-def test_an_asset_that_has_changed_has_another_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_changed_asset_has_another_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pages, "_STATIC", tmp_path)
     versions = []
     for contents in ("a", "b"), ("b", "b"), ("b", "a"):

@@ -48,7 +48,7 @@ def test_actions_without_the_role_are_not_offered(front_end: FrontEnd, filled: s
         assert re.search(rf"needs? .*{role}\b", page)
 
 
-def test_only_those_who_signed_in_are_led_to_the_events(redis_url: str) -> None:
+def test_anonymous_pages_do_not_link_the_event_stream(redis_url: str) -> None:
     open_to_all = FrontEnd(redis_url, user_groups=())
     for caller, is_led in ((open_to_all.client(Role.USER), True), (open_to_all.stranger(), False)):
         assert ('data-url="/v4/events?' in caller.get("/console/").text) is is_led

@@ -171,7 +171,7 @@ def test_calls_of_the_api_have_the_credentials_but_not_the_conditions_of_the_req
 
 
 @pytest.mark.parametrize("state", ["offline", "restricted", "mixed", "error", "online"])
-def test_a_volume_in_another_state_than_online_stands_out(
+def test_volumes_that_are_not_online_are_marked(
     front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     case = CASES["volume"]
@@ -185,7 +185,9 @@ def test_a_volume_in_another_state_than_online_stands_out(
         assert (f'<span class="state state-failed">{state}</span>' in page) is (state != "online"), address
 
 
-def test_a_name_of_any_letters_is_requested_as_it_is(front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_with_any_characters_are_requested_unchanged(
+    front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = "/v4/filer/volumes/dä€日"
     api = AnsweringApi({f"GET {path}": Answer(problem("no-such-volume"), 404)})
     monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
@@ -193,9 +195,7 @@ def test_a_name_of_any_letters_is_requested_as_it_is(front_end: FrontEnd, monkey
     assert [line.partition(" Prefer")[0] for line in api.asked] == [f"GET {path}"]
 
 
-def test_a_call_comes_from_the_proxy_that_the_page_was_requested_through(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_of_a_page_have_the_address_of_its_proxy(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     api = AnsweringApi(CASES["volume"].answers)
     monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
     client = FrontEnd(redis_url, auth={"trusted_networks": ("198.51.100.0/24",)}).client()

@@ -34,7 +34,7 @@ class TestRollBack:
             assert client.post(self._FORM, data=fields | {"later": later}).status_code == 422
         assert client.post(self._FORM, data=fields | {"later": "second third"}).status_code == 303
 
-    def test_each_snapshot_that_goes_is_named(self, client, worker, filled):
+    def test_each_later_snapshot_is_listed(self, client, worker, filled):
         later = ["second", *(f"s{number:02}" for number in range(9))]
         for name in later[1:]:
             worker.carry_out(accepted(client.post(f"/v4/filer/volumes/db01/snapshots/{name}", json={})))

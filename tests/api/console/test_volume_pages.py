@@ -105,7 +105,7 @@ class TestVolumes:
         assert reads() == before + 1
 
     @pytest.mark.parametrize("number", ["0²", "٣", "-1", "1e3", "9" * 99, ""])
-    def test_what_is_no_number_of_a_page_is_the_first(self, client, filled, number):
+    def test_an_invalid_page_number_is_the_first_page(self, client, filled, number):
         page = client.get(_VOLUMES, query_string={"page": number})
         assert (page.status_code, "1 to 13 of 13" in page.text) == (200, True)
 
@@ -128,13 +128,13 @@ class TestCapacity:
         worker.carry_out(accepted(client.post("/v4/filer/volumes/more1", json={"size_total": 2**30})))
         assert "14 volumes" in client.get("/console/filer/capacity").text
 
-    def test_what_is_cached_no_longer_is_not_shown(self, client, front_end, filled):
+    def test_without_a_cached_listing_there_is_no_capacity(self, client, front_end, filled):
         assert "13" in client.get("/console/filer/capacity").text
         front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*"))
         assert "No listing is cached" in client.get("/console/").text
         assert client.get("/console/filer/capacity").status_code == 202
 
-    def test_each_storage_system_has_its_own(self, client, monkeypatch):
+    def test_the_capacity_of_each_storage_system_is_cached_by_itself(self, client, monkeypatch):
         asked: list[str] = []
 
         def answer(_method: str, path: str, *, headers: dict[str, str], **_: Any) -> ApiResponse:

@@ -175,7 +175,7 @@ def test_events_before_a_gap_are_dropped_from_memory(hub: EventHub, client: Flas
     assert _numbers(list(hub._recent)) == [3, 4]
 
 
-def test_what_is_made_again_for_the_next_stream_is_made_once(
+def test_a_piece_for_streams_that_begin_later_is_made_once(
     hub: EventHub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(hub_module, "_MOST_PIECES", 1)

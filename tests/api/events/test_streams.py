@@ -79,9 +79,7 @@ def test_comments_are_sent_at_a_fixed_interval(front_end: FrontEnd, monkeypatch:
     assert (watcher.seen(), watcher.now_s) == ([], 2 * stream_module._HEARTBEAT_S)
 
 
-def test_news_that_come_while_a_stream_looks_for_some_are_not_waited_for(
-    front_end: FrontEnd, client: FlaskClient, monkeypatch: Any
-):
+def test_events_that_arrive_during_a_read_are_sent_at_once(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
     watcher, hub = Watcher(front_end, principal("ann")), hub_of(front_end)
     # Nobody else wakes it.
     hub.unregister(watcher.stream)

@@ -50,7 +50,7 @@ class TestMany:
         assert again["cancelled"] == []
         assert [refusal["code"] for refusal in again["refused"]] == ["job-not-cancellable"] * 3
 
-    def test_the_audit_log_names_each_job_that_was_cancelled_or_done_again(self, front_end, client, ids, request):
+    def test_the_audit_log_names_each_cancelled_or_retried_job(self, front_end, client, ids, request):
         other = front_end.client(Role.UBER_ADMIN)
         # Applications set the handlers of the audit log when they are made.
         audit = request.getfixturevalue("audit")
@@ -149,7 +149,7 @@ class TestMany:
             # It made several jobs, or none.
             assert "Operation-Location" not in reused.headers
 
-    def test_of_two_requests_with_one_key_at_the_same_time_the_first_choice_counts(self, client, ids, monkeypatch):
+    def test_of_simultaneous_requests_with_one_key_the_first_selection_counts(self, client, ids, monkeypatch):
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         body, headers = {"id": ids}, {"Idempotency-Key": "again"}
         first = client.post("/v4/jobs/retry", json=body, headers=headers).json

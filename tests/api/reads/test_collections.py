@@ -151,7 +151,7 @@ def test_the_page_size_is_limited_by_default(listed, monkeypatch):
 
 
 @pytest.mark.parametrize("query", ["", "&name=*"])
-def test_a_page_that_names_no_limit_is_as_long_as_one_may_be(listed, monkeypatch, query):
+def test_a_page_without_limit_has_the_maximum_size(listed, monkeypatch, query):
     """As the last part of a listing that a client began to page through."""
     whole = names(listed.get())
     token = dict(parse_qsl(urlsplit(next_path(listed.get(f"volumes?limit=7{query}"))).query))["page_token"]

@@ -96,7 +96,7 @@ def test_compression(accepted, is_taken):
         ("no-cache, max-stale", None),
     ],
 )
-def test_how_old_a_copy_may_be(sent, longest_s):
+def test_the_age_limit_of_a_cached_copy(sent, longest_s):
     wanted = freshness(request(("Cache-Control", sent)))
 
     def accepts(age_s):

@@ -116,7 +116,7 @@ def test_a_read_that_took_too_long_changed_nothing(front_end, method):
         ("not-found", "The volume is locked by the host."),
     ],
 )
-def test_each_message_names_what_it_is_about(front_end, code, message):
+def test_each_message_names_its_subject(front_end, code, message):
     with front_end.app().test_request_context("/v3/filer/volumes/v/locks/h", method="PUT"):
         name_in_messages(volume="the volume", name="the snapshot", policy="the policy", exists="It is there!")
         response = problem_response(Problem(code, "The volume is locked by the host."))

@@ -150,7 +150,7 @@ def test_a_later_change_by_path_is_resolved_first(idle):
             assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
 
 
-def test_between_two_looks_at_what_is_waited_for_there_is_a_pause(idle, monkeypatch):
+def test_reads_of_a_pending_object_have_pauses_between_them(idle, monkeypatch):
     accepts, pauses = list[NewJob](), list[float]()
 
     def unsettled(_jobs, new):

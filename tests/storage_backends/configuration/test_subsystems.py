@@ -244,7 +244,7 @@ class TestErrors:
         self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "backends.toml")}, message)
 
     @pytest.mark.parametrize(("driver", "name"), NUMBERS)
-    def test_true_is_no_number(self, driver: str, name: str) -> None:
+    def test_a_boolean_is_refused_as_a_number(self, driver: str, name: str) -> None:
         with pytest.raises(ValueError, match=f"{name}: must be a number"):
             build(driver, {name: True})
 

@@ -55,7 +55,7 @@ class TestLatency:
         assert [current for current, *_ in watched.progress_calls][-1] == volumes
         assert {total for _, total, *_ in watched.progress_calls} == {volumes}
 
-    def test_the_total_of_a_listing_is_no_less_than_what_was_listed(self, open_dummy: OpenDummy) -> None:
+    def test_the_total_of_a_listing_is_at_least_the_number_listed(self, open_dummy: OpenDummy) -> None:
         backend = open_dummy(volumes=2)
 
         class Meanwhile(WaitingJournal):

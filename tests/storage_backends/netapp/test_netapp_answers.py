@@ -58,7 +58,7 @@ def test_a_code_is_a_number(code: Any, number: int | None) -> None:
     ("pause", "seconds"),
     [("7", 7.0), ("0", 0.0), ("", None), ("soon", None), ("-1", None), ("1.5", None), ("\xb2", None), ("9" * 19, None)],
 )
-def test_a_pause_that_is_asked_for_is_a_whole_number_of_seconds(pause: str, seconds: float | None) -> None:
+def test_retry_after_is_read_as_whole_seconds(pause: str, seconds: float | None) -> None:
     response: Any = SimpleNamespace(status_code=503, content=b"", headers={"Retry-After": pause} if pause else {})
     assert read(response, is_question=False).retry_after_s == seconds
 

@@ -188,13 +188,15 @@ def test_a_cancelled_job_of_the_filer_is_waited_for(backend: StorageBackend, ont
 class TestCachingPolicies:
     """They are set by the volume's name, which somebody else may change."""
 
-    def test_a_volume_that_was_renamed_before_is_found(self, backend: StorageBackend, ontap: Simulator) -> None:
+    def test_a_volume_renamed_before_the_step_gets_its_caching_policy(
+        self, backend: StorageBackend, ontap: Simulator
+    ) -> None:
         home, full = _swap_names(ontap, lambda request: "size" in (request.body or {}))
 
         assert attempt(backend, "update in two steps")[1] is None
         assert [volume["flash_pool"]["caching_policy"] for volume in (home, full)] == ["all", "auto"]
 
-    def test_one_that_is_renamed_at_that_moment_is_no_success(
+    def test_a_volume_renamed_during_the_step_is_no_success(
         self, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("storage_backends.netapp.reconciliation.reconcile.VISIBLE_S", 0.0)

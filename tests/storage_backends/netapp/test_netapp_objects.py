@@ -47,7 +47,7 @@ class TestSnapshots:
         backend.roll_back_volume("home", journal=rolled_back, from_snapshot="odd")
         assert rolled_back.facts["later_uuids"] == ""  # None that is certainly newer could show the outcome.
 
-    def test_a_roll_back_records_the_newest_of_many_later_ones(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_roll_back_records_the_newest_later_snapshots(self, ontap: Simulator, backend: StorageBackend) -> None:
         """The storage system deletes the oldest ones by itself, which must not count as the roll-back's effect."""
         home = ontap.world.add_volume("home")
         uuids = [ontap.world.add_snapshot(home, f"s{number:02d}")["uuid"] for number in range(23)]

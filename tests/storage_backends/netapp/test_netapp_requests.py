@@ -33,7 +33,7 @@ class _Prompt(InMemoryJournal):
 
 
 @pytest.mark.parametrize("hostname", ["https://filer.test", "filer.test:8443", "a filer", f"{'a' * 64}.test"])
-def test_a_host_that_is_none_is_named_as_the_reason(hostname: str, ontap: Simulator) -> None:
+def test_an_invalid_hostname_is_reported_as_the_reason(hostname: str, ontap: Simulator) -> None:
     with pytest.raises(BackendUnavailable, match="what `hostname` says is no name"):
         open_backend(ontap, hostname=hostname).list_volumes(journal=InMemoryJournal())
 

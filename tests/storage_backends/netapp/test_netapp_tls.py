@@ -54,7 +54,7 @@ def test_an_unknown_certificate_is_refused_before_anything_is_sent(filer: Simula
         ("192.0.2.1", (-1, 1), "is for another address"),
     ],
 )
-def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, host: str, days: tuple[int, int], words: str) -> None:
+def test_the_error_of_a_certificate_is_reported(tmp_path: Path, host: str, days: tuple[int, int], words: str) -> None:
     certificate = write_certificate(tmp_path / "filer.pem", [x509.IPAddress(ip_address(host))], days=days)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -65,7 +65,7 @@ def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, host: str, day
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_authorities_that_cannot_be_read_are_no_fault_of_the_filer(
+def test_an_unreadable_verify_file_is_reported_as_the_reason(
     filer: Simulator, tmp_path: Path, content: str | None
 ) -> None:
     authorities = tmp_path / "authorities.pem"
@@ -76,7 +76,9 @@ def test_authorities_that_cannot_be_read_are_no_fault_of_the_filer(
         backend.list_volumes(journal=InMemoryJournal())
 
 
-def test_a_worker_that_has_no_files_left_says_so(filer: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_free_files_is_reported_as_the_reason(
+    filer: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failure = OSError(errno.EMFILE, "Too many open files")
     monkeypatch.setattr("urllib3.connection.connection.create_connection", Mock(side_effect=failure))
     with pytest.raises(BackendUnavailable, match="this worker can open no more connections"):

@@ -69,7 +69,7 @@ def test_after_each_change_every_cached_listing_is_right(harness: Harness, chang
 
 
 @pytest.mark.parametrize("change", ["roll_back_volume", "restrict_volume", "reinstate_volume"])
-def test_what_a_volume_holds_is_read_again_after(harness: Harness, change: str):
+def test_contents_of_a_volume_are_read_anew_after(harness: Harness, change: str):
     """A storage system may break locks with such a change, and somebody else may have restricted the volume before."""
     node, reads = harness.node(), ("list_snapshots", "list_locks")
     for read in reads:

@@ -49,7 +49,7 @@ def _while(harness: Harness, method: str, meanwhile: Callable[[], object]) -> No
     setattr(harness.backend, method, slow)
 
 
-def test_a_job_of_a_storage_system_that_is_not_served_here_is_returned(harness: Harness):
+def test_a_job_of_a_storage_system_of_another_worker_is_requeued(harness: Harness):
     node = harness.node()
     lease = node.claim(harness.accept("create_volume"))
     executor = JobExecutor(node.claims, {}, _listings(harness), harness.settings)

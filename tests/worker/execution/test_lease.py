@@ -152,7 +152,7 @@ def test_limits_of_a_lease_count_from_when_the_claim_was_sent(harness: Harness):
 
 
 @pytest.mark.parametrize(("lease_s", "valid_s"), [(3, 2.25), (8, 6.0), (40, 38.0)])
-def test_it_ends_here_two_seconds_before_it_ends_in_redis_or_a_quarter_where_it_is_short(
+def test_a_lease_ends_in_the_worker_before_it_ends_in_redis(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, lease_s: int, valid_s: float
 ):
     node = harness.node()

@@ -107,7 +107,7 @@ def _reconcile_while_away(harness: Harness, job_id: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_line_says_what_went_wrong_with_which_job(
+def test_log_lines_name_the_job_and_the_error(
     harness: Harness, go_wrong: Callable[[Harness, str], None], line: dict[str, Any]
 ):
     job_id = harness.accept("create_volume")

@@ -85,7 +85,7 @@ def test_limits_are_separate_and_malformed_credentials_are_refused(
     assert caught.value.status_code == 429
 
 
-def test_whoever_guesses_elsewhere_does_not_lock_out_who_has_signed_in(checks: Any, redis_client: Any):
+def test_wrong_passwords_from_elsewhere_do_not_lock_out_a_signed_in_user(checks: Any, redis_client: Any):
     flower = checks(trusted_networks=("10.0.0.0/8",), sign_in_network_limit=100, sign_in_user_limit=2)
     known, stranger = (
         request_with("/", {"Authorization": "Basic YTpi", "X-Forwarded-For": address})

@@ -177,9 +177,7 @@ def test_the_cookie_has_the_user_and_expires_with_the_groups(provider: Provider,
         ({"login": "a\nb"}, "id-of-adam"),
     ],
 )
-def test_users_have_the_names_that_the_api_gives_them(
-    provider: Provider, audit: Path, about: dict[str, str], name: str
-):
+def test_users_have_the_same_names_as_in_the_api(provider: Provider, audit: Path, about: dict[str, str], name: str):
     """By which an administrator ends their sessions."""
     provider.answers["/groups"] |= about
     handler = _return_from_provider()
@@ -216,7 +214,7 @@ def _refusals(audit: Path) -> list[tuple[str, bool, str]]:
 
 
 @pytest.mark.parametrize("answer", ["code=a", "code=a&state=another", "error=access_denied&state=another"])
-def test_an_answer_that_this_browser_did_not_ask_for_is_refused(provider: Provider, audit: Path, answer: str):
+def test_a_response_to_another_browser_is_refused(provider: Provider, audit: Path, answer: str):
     _, cookies = _redirect_to_provider()
     with pytest.raises(AuthError, match="State tokens do not match"):
         asyncio.run(_handler(f"/login?{answer}", cookies).get())
@@ -224,7 +222,7 @@ def test_an_answer_that_this_browser_did_not_ask_for_is_refused(provider: Provid
     assert _refusals(audit) == [("sign-in", False, "invalid-request")]
 
 
-def test_who_is_refused_by_the_provider_is_not_sent_back_to_it(provider: Provider, audit: Path):
+def test_a_user_refused_by_the_provider_is_not_redirected_to_it_again(provider: Provider, audit: Path):
     """It may refuse again without a question, and the browser would go back and forth."""
     query, cookies = _redirect_to_provider()
     handler = _handler(f"/login?error=access_denied&state={query['state'][0]}", cookies)
@@ -235,7 +233,7 @@ def test_who_is_refused_by_the_provider_is_not_sent_back_to_it(provider: Provide
 
 
 @pytest.mark.parametrize("answer", [[], "text", None])
-def test_an_answer_that_is_no_object_lets_nobody_in(provider: Provider, audit: Path, answer: Any):
+def test_a_response_that_is_no_object_is_refused(provider: Provider, audit: Path, answer: Any):
     provider.answers["/groups"] = answer
     with pytest.raises(tornado.web.HTTPError, match="makes no sense"):
         _return_from_provider()

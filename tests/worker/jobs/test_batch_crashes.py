@@ -171,7 +171,7 @@ def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(harness: Harness)
 @pytest.mark.parametrize(
     ("request_hash", "expected"), [("hash", SubmitOutcome.REPLAYED), ("other", SubmitOutcome.REUSED)]
 )
-def test_nothing_is_left_of_a_batch_whose_key_was_used_while_it_was_prepared(
+def test_a_batch_whose_key_was_used_meanwhile_leaves_no_keys(
     harness: Harness, request_hash: str, expected: SubmitOutcome
 ):
     new, first, before = harness.new_batch(_creations(harness, 20), key="k"), [], set()

@@ -118,7 +118,7 @@ def test_a_failed_member_fails_the_batch_and_the_others_continue(harness: Harnes
     assert states(harness, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
 
 
-def test_results_of_members_are_given_also_where_their_jobs_do_not_show_them(harness: Harness, node: Node):
+def test_a_batch_result_has_results_that_are_too_large_for_a_job(harness: Harness, node: Node):
     """A job shows results of up to 8 KB; the result of a batch has those of its members up to a megabyte."""
     rules = [f"host{number}.example.org" for number in range(600)]
     batch_id = harness.accept_batch(harness.new("create_policy", policy="long", rules=rules))

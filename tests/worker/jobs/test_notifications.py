@@ -170,7 +170,7 @@ def test_a_waiting_slot_for_a_reply_is_released(harness):
 
 
 @pytest.mark.parametrize(("rules", "is_small"), [(1, True), (600, False)])
-def test_a_reply_holds_a_result_that_its_job_shows(harness: Harness, rules: int, is_small: bool):
+def test_a_reply_has_the_result_of_its_job(harness: Harness, rules: int, is_small: bool):
     """The caller reads any other one from the key that holds it, so that Redis need not hold it twice."""
     matches = [f"host{number}.example.org" for number in range(rules)]
     new = replace(harness.new("create_policy", policy="team", rules=matches), wants_reply=True)
@@ -180,7 +180,7 @@ def test_a_reply_holds_a_result_that_its_job_shows(harness: Harness, rules: int,
     assert reply == (harness.jobs.result(job_id) if is_small else b"")
 
 
-def test_nothing_is_waited_for_so_briefly_that_redis_might_wait_for_ever(harness, monkeypatch: pytest.MonkeyPatch):
+def test_the_timeout_of_a_blocking_read_is_never_rounded_to_zero(harness, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("worker.jobs.replies.blocking_pop", pop := Mock(return_value=None))
     queue = ReplyQueue(harness.client, PREFIX, threading.BoundedSemaphore(1), threading.Event())
     assert queue.wait("job", 0.0009) == b""

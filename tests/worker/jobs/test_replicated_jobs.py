@@ -58,7 +58,7 @@ def test_a_job_that_enough_replicas_have_is_accepted(harness: Harness, monkeypat
     wait.assert_called_once_with(2, 300)
 
 
-def test_a_job_that_some_replicas_have_is_not_accepted(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+def test_a_job_on_too_few_replicas_is_not_accepted(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(type(harness.client), "wait", Mock(return_value=1))
     scripts = JobScripts(harness.client, PREFIX, replicas=2)
     _, job_id = _accept(harness, scripts, harness.new("create_volume"))
