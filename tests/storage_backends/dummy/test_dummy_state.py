@@ -10,15 +10,13 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from storage_backends.base import Outcome
 from storage_backends.configuration.options import DummyOptions
-from storage_backends.dummy import DummyStorage, database
-from storage_backends.errors import AlreadyExists, BackendUnavailable, InvalidRequest, OutcomeUnclear, StorageError
+from storage_backends.dummy import DummyStorage
+from storage_backends.errors import AlreadyExists, BackendUnavailable, InvalidRequest
 from storage_backends.journal import Cancelled, InMemoryJournal, LeaseLost
 from tests.storage_backends.conftest import OpenDummy
 
@@ -288,20 +286,3 @@ def test_the_connection_of_a_thread_that_ends_is_closed(open_dummy: OpenDummy) -
         thread.join()
     gc.collect()
     assert len(backend._database._opened) <= 1
-
-
-@pytest.mark.parametrize(("is_open", "error"), [(True, BackendUnavailable), (False, OutcomeUnclear)])
-def test_a_commit_that_fails_is_undone_where_that_is_possible_and_otherwise_in_doubt(
-    is_open: bool, error: type[StorageError]
-) -> None:
-    executed: list[str] = []
-
-    def execute(statement: str) -> None:
-        executed.append(statement)
-        if statement == "COMMIT":
-            raise sqlite3.OperationalError("disk I/O error")
-
-    connection: Any = SimpleNamespace(execute=execute, in_transaction=is_open)
-    with pytest.raises(error):
-        database._commit(connection)
-    assert executed == (["COMMIT", "ROLLBACK"] if is_open else ["COMMIT"])
