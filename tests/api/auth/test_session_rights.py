@@ -35,11 +35,14 @@ class TestGroups:
         sign_in(client, "adam")
         provider.users["adam"].groups = ["uber"]
         assert roles_of(client) == {"USER", "ADMIN"}
-        change(redis_client, checked_s=-301)
+        change(redis_client, checked_s=-301, began_s=-400)
+        (key,) = session_keys(redis_client)
+        began_s = json.loads(redis_client.get(key))["began_s"]
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
+        # One must sign in again as long after the sign-in as before.
+        assert json.loads(redis_client.get(key))["began_s"] == began_s
         request_count = provider.request_counts["/token"]
         # Also when no other request does at this moment.
-        (key,) = session_keys(redis_client)
         assert 0 < redis_client.ttl(key + b":check") <= 10
         assert 3500 < redis_client.ttl(key) <= 3600
         change(redis_client)

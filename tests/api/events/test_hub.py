@@ -104,11 +104,14 @@ def test_a_wait_for_events_is_shorter_than_the_time_limit_of_its_connection(hub:
 
 
 def test_it_pauses_after_each_error_and_continues(hub: EventHub, pauses: list[float], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hub, "_is_needed", Mock(side_effect=[True, True, True, False]))
-    read = Mock(side_effect=[redis.ConnectionError, ValueError, hub._log.tail()])
+    monkeypatch.setattr(hub, "_is_needed", Mock(side_effect=[True, True, True, True, False]))
+    begin, later = hub._log.tail(), Position("5-5", 5)
+    read = Mock(side_effect=[later, redis.ConnectionError, ValueError, later])
     monkeypatch.setattr(hub, "_read_next", read)
     hub._run()
-    assert (len(read.mock_calls), pauses) == (3, [hub_module._RETRY_S] * 2)
+    assert pauses == [hub_module._RETRY_S] * 2
+    # From where it was: what came meanwhile is read, too.
+    assert [call.args for call in read.call_args_list] == [(begin,), (later,), (later,), (later,)]
 
 
 def test_its_thread_ends_after_the_last_stream_and_with_the_process(hub: EventHub):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flask.testing import FlaskClient
@@ -132,6 +134,8 @@ def test_a_session_that_was_ended_ends_its_stream(front_end: FrontEnd, monkeypat
 @pytest.mark.parametrize("code", ["queue-unavailable", "sign-in-unavailable"])
 def test_a_stream_continues_while_its_session_cannot_be_checked(client: FlaskClient, monkeypatch: Any, code: str):
     monkeypatch.setattr(stream_module, "_RETRY_S", 0.01)
+    clock = Mock(wraps=time)
+    monkeypatch.setattr(stream_module, "time", clock)
     refusals = [Problem(code, "away")]
 
     def find() -> Principal:
@@ -144,6 +148,7 @@ def test_a_stream_continues_while_its_session_cannot_be_checked(client: FlaskCli
         job_id = change(client)
         assert listener.states(1) == [(job_id, "queued")]
         assert refusals == []
+    clock.sleep.assert_called_once_with(0.01)
 
 
 def test_an_idle_stream_sends_comments_with_its_position(front_end: FrontEnd, client: FlaskClient):

@@ -226,6 +226,7 @@ class TestMany:
         answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json=body).json
         assert answer["refused"] == [{"id": ids[0], "code": "missing-role"}]
         assert front_end.client(Role.UBER_ADMIN).post("/v4/jobs/cancel", json=body).json["cancelled"] == [ids[0]]
+        assert redis_client.hget(f"{front_end.settings.key_prefix}job:{ids[0]}", "cancelled_by") == b"ann"
 
     def test_anonymous_requests_are_refused(self, front_end):
         problem(front_end.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")

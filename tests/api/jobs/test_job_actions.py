@@ -34,12 +34,11 @@ class TestCancel:
         problem(front_end.stranger().post(f"{queued}/cancel"), 401, "unauthenticated")
 
     def test_cancelling_a_job_of_another_user_requires_uber_admin(self, front_end, redis_client, queued):
-        redis_client.hset(
-            f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}",
-            mapping={"requester": "bob", "requester_key": "bob"},
-        )
+        record = f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}"
+        redis_client.hset(record, mapping={"requester": "bob", "requester_key": "bob"})
         problem(front_end.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
         assert front_end.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
+        assert redis_client.hget(record, "cancelled_by") == b"ann"
 
 
 class TestRetry:
