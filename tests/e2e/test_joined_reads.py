@@ -50,7 +50,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, open_files: None) -> Iterato
     slow = {filer: {"volumes": 100, "list_latency_s": _LISTING_S} for filer in ("cold", "joined")}
     slow["killed"] = {"volumes": 100, "list_latency_s": _DISTURBED_LISTING_S}
     gateways = {**slow, **quick}
-    with own_stack(tmp_path_factory.mktemp("joined"), gateways, QUICK, LIST, lease=LEASE_S) as running:
+    folder = tmp_path_factory.mktemp("joined")
+    # On a busy machine many clients at once make each answer of Redis wait for the processor.
+    with own_stack(folder, gateways, QUICK, LIST, lease=LEASE_S, redis_timeout=10) as running:
         yield running
 
 
