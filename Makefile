@@ -99,8 +99,9 @@ openapi: $(STAMP) ## Write the OpenAPI document to build/openapi.json
 	@mkdir -p build
 	$(RUN) -m deploy.docs.openapi > build/openapi.json
 
-interface: $(STAMP) ## Write anew what clients rely on (tests/api/interface.txt)
+interface: $(STAMP) ## Write anew what clients and operators rely on (tests/api/interface.txt, tests/log_lines.txt)
 	$(RUN) -m tests.api.interface
+	$(RUN) -m tests.log_lines
 
 pages: $(STAMP) ## Record anew what the console's pages and script do (tests/api/console/recorded; needs Chromium)
 	RECORD_PAGES=1 $(RUN) -m pytest -q -n0 tests/api/console/test_recorded_pages.py tests/api/console/test_assets.py
