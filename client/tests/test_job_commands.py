@@ -57,12 +57,25 @@ def test_a_retry_that_is_interrupted_says_how_to_go_on(capsys: Any) -> None:
     assert accepted.key is None
 
 
-@pytest.mark.parametrize("words", [("1", "2"), ("--volume", "v", "--yes")])
-def test_a_key_with_several_jobs_is_refused(words: tuple[str, ...]) -> None:
+def test_a_key_with_several_jobs_is_refused() -> None:
     api = Mock()
     with pytest.raises(click.UsageError, match="name one"):
-        call(api, "job", "retry", "--idempotency-key", "k", *words)
+        call(api, "job", "retry", "--idempotency-key", "k", "1", "2")
     assert api.mock_calls == []
+
+
+def test_a_bulk_retry_without_answer_can_be_continued_with_its_key_and_filter(capsys: Any) -> None:
+    lost = OutcomeUnknown(Problem(code="outcome-unknown", detail="It was lost."), idempotency_key="k1")
+    api = Mock(**{"jobs.retry_all.side_effect": lost})
+    options = ["--all", "--state", "failed", "--volume", "a b", "--since", "2h", "--finished-until", "2026-01-02"]
+    assert stop(api, "job", "retry", "-y", *options) is ExitStatus.UNKNOWN
+    words = shlex.split(capsys.readouterr().err.partition("Go on with storage-api ")[2].partition(": nothing")[0])
+    again = Mock(**{"jobs.retry_all.return_value": Mock(done=(), refused=())})
+    call(again, *words, "-y")
+    sent = api.jobs.retry_all.call_args.kwargs
+    assert again.jobs.retry_all.call_args.kwargs == sent | {"idempotency_key": "k1"}
+    assert sent["all"] is True
+    assert sent.keys() == {"all", "state", "volume", "created_after", "finished_before", "idempotency_key"}
 
 
 @pytest.mark.parametrize("option", [each.opts[0] for each in _CANCEL.params if isinstance(each.type, NotEmpty)])

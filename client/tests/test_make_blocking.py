@@ -180,7 +180,7 @@ class TestJobs:
         bound, sent = executor(answer(200, [JOB]))
         assert [job.id for job in Jobs(bound).list(all=True, state="failed", limit=5)] == ["1"]
         assert sent[0].query == (("all", "true"), ("state", "failed"), ("limit", "5"))
-        for what, name in (("cancel", "cancelled"), ("retry", "jobs")):
+        for what, name in (("cancel", "cancelled"), ("retry", "retried")):
             bound, sent = executor(answer(200, {name: ["1"]}))
             assert getattr(Jobs(bound), f"{what}_all")(volume="v").done == ("1",)
             assert (sent[0].path, sent[0].body) == (f"/v4/jobs/{what}", {"volume": "v"})

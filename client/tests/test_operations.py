@@ -21,7 +21,15 @@ from storage_api_client.errors import (
 from storage_api_client.models import JobRecord
 from storage_api_client.operations import volumes
 from storage_api_client.operations.batches import EACH, BatchMembers, for_each
-from storage_api_client.operations.jobs import JobFilter, cancel, filter_query, in_bulk, retry_job, settle
+from storage_api_client.operations.jobs import (
+    JobFilter,
+    cancel,
+    cancel_in_bulk,
+    filter_query,
+    retry_in_bulk,
+    retry_job,
+    settle,
+)
 from storage_api_client.protocol.batches import await_batch, run_batch
 from storage_api_client.protocol.changes import Change, Options
 from storage_api_client.protocol.deadlines import Deadline
@@ -44,9 +52,9 @@ def test_a_filter_is_a_query() -> None:
 @pytest.mark.parametrize("name", sorted(JobFilter.__annotations__.keys() - {"all"}))
 @pytest.mark.parametrize("empty", ["", ()])
 def test_a_condition_that_is_empty_does_not_choose_all_jobs(name: str, empty: Any) -> None:
-    for what in ("cancel", "retry"):
+    for bulk_request in (cancel_in_bulk, retry_in_bulk):
         with pytest.raises(Refused, match=f"{name}.* is empty"):
-            run(in_bulk(Context(), what, {"state": "queued", name: empty}, None))
+            run(bulk_request(Context(), {"state": "queued", name: empty}, None))
 
 
 @pytest.mark.parametrize(
@@ -87,19 +95,28 @@ class TestJobs:
 
     def test_several_jobs_in_one_request(self) -> None:
         refused = [{"id": "2", "code": "job-not-cancellable"}]
-        flow = in_bulk(Context(), "cancel", {"all": True, "volume": "v"}, 9)
+        flow: Any = cancel_in_bulk(Context(), {"all": True, "volume": "v"}, 9)
         done, (sent,), _ = run(flow, answer(200, {"cancelled": ["1"], "refused": refused}))
         assert (sent.method, sent.path, sent.body) == ("POST", "/v4/jobs/cancel", {"all": True, "volume": "v"})
         assert (done.done, done.refused) == (("1",), tuple(refused))
-        flow = in_bulk(Context(), "retry", {"state": "failed"}, 9)
-        done, (sent,), _ = run(flow, answer(200, {"jobs": ["3"]}))
+        flow = retry_in_bulk(Context(), {"state": "failed"}, 9)
+        done, (sent,), _ = run(flow, answer(200, {"retried": ["3"]}))
         assert (sent.path, sent.body, done.done, done.refused) == ("/v4/jobs/retry", {"state": "failed"}, ("3",), ())
 
-    def test_only_idempotent_bulk_requests_are_repeated(self) -> None:
-        _, sent, _ = run(in_bulk(Context(), "cancel", {"volume": "v"}, 9), LOST, answer(200, {"cancelled": []}))
+    def test_bulk_requests_are_repeated_with_the_same_key(self) -> None:
+        _, sent, _ = run(cancel_in_bulk(Context(), {"volume": "v"}, 9), LOST, answer(200, {"cancelled": []}))
         assert len(sent) == 2
-        with pytest.raises(OutcomeUnknown):
-            run(in_bulk(Context(), "retry", {"volume": "v"}, 9), LOST)
+        keys: list[list[str]] = []
+        for key in (None, "k"):
+            _, sent, _ = run(retry_in_bulk(Context(), {"volume": "v"}, 9, key), LOST, answer(200, {"retried": []}))
+            keys.append([request.headers["Idempotency-Key"] for request in sent])
+        assert keys[0][0] == keys[0][1] != "k"
+        assert keys[1] == ["k", "k"]
+        with pytest.raises(Refused, match="printable ASCII"):
+            run(retry_in_bulk(Context(), {"volume": "v"}, 9, "\n"))
+        with pytest.raises(OutcomeUnknown) as unknown:
+            run(retry_in_bulk(Context(), {"volume": "v"}, 0, "k"), LOST)
+        assert unknown.value.idempotency_key == "k"
 
 
 class TestBatches:

@@ -166,17 +166,6 @@ class TestAsking:
         assert getattr(failure.value, "idempotency_key", None) == ("k" if error is OutcomeUnknown else None)
         assert failure.value.retryable
 
-    def test_a_request_that_is_sent_once_is_repeated_only_if_unsent(self) -> None:
-        response, sent, _ = self.send_with_retries(REFUSED, answer(200, {}), once=True)
-        assert (response.status, len(sent)) == (200, 2)
-        # A queue that is full has not taken it.
-        response, sent, _ = self.send_with_retries(problem(429, "x", retry_after="1"), answer(200, {}), once=True)
-        assert (response.status, len(sent)) == (200, 2)
-        with pytest.raises(OutcomeUnknown):
-            self.send_with_retries(LOST, once=True)
-        with pytest.raises(Unavailable):
-            self.send_with_retries(problem(503, "x", retry_after="1"), once=True)
-
     def test_permanent_failures_are_not_retried(self) -> None:
         with pytest.raises(Unavailable) as failure:
             self.send_with_retries(ConnectionLost("No such certificate", sent=False, permanent=True))

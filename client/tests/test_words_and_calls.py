@@ -59,7 +59,7 @@ READS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     f"job list --limit 7 {_JOBS}": ("jobs.list", (), {"limit": 7, **_CHOSEN}),
     f"events --after 9 {_JOBS}": ("events", (), {"after": "9", **_CHOSEN}),
     f"job cancel -y {_JOBS}": ("jobs.cancel_all", (), _CHOSEN),
-    f"job retry -y {_JOBS}": ("jobs.retry_all", (), _CHOSEN),
+    f"job retry -y {_JOBS} --idempotency-key k": ("jobs.retry_all", (), {**_CHOSEN, "idempotency_key": "k"}),
     "job settle 7 failed": ("jobs.settle", ("7", "failed"), {}),
     "job cancel 7": ("jobs.cancel", ("7",), {}),
     "job retry 7 --idempotency-key k": ("jobs.retry", ("7",), {"idempotency_key": "k"}),

@@ -59,11 +59,10 @@ class AsyncJobs:
 
     async def cancel_all(self, **chosen: Unpack[JobFilter]) -> BulkResult:
         """Cancel all jobs that match a filter, at most 1000."""
-        return await self._in_bulk("cancel", chosen)
+        flow = jobs.cancel_in_bulk(self._executor.context, chosen, self._executor.timeout)
+        return await self._executor.run(flow)
 
-    async def retry_all(self, **chosen: Unpack[JobFilter]) -> BulkResult:
-        """Retry all failed or cancelled jobs that match a filter, at most 1000."""
-        return await self._in_bulk("retry", chosen)
-
-    async def _in_bulk(self, what: str, chosen: Any) -> BulkResult:
-        return await self._executor.run(jobs.in_bulk(self._executor.context, what, chosen, self._executor.timeout))
+    async def retry_all(self, *, idempotency_key: str | None = None, **chosen: Unpack[JobFilter]) -> BulkResult:
+        """Retry all failed or cancelled jobs that match a filter, at most 1000; with the same key they are the same."""
+        flow = jobs.retry_in_bulk(self._executor.context, chosen, self._executor.timeout, idempotency_key)
+        return await self._executor.run(flow)

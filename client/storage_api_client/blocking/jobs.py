@@ -60,11 +60,10 @@ class Jobs:
 
     def cancel_all(self, **chosen: Unpack[JobFilter]) -> BulkResult:
         """Cancel all jobs that match a filter, at most 1000."""
-        return self._in_bulk("cancel", chosen)
+        flow = jobs.cancel_in_bulk(self._executor.context, chosen, self._executor.timeout)
+        return self._executor.run(flow)
 
-    def retry_all(self, **chosen: Unpack[JobFilter]) -> BulkResult:
-        """Retry all failed or cancelled jobs that match a filter, at most 1000."""
-        return self._in_bulk("retry", chosen)
-
-    def _in_bulk(self, what: str, chosen: Any) -> BulkResult:
-        return self._executor.run(jobs.in_bulk(self._executor.context, what, chosen, self._executor.timeout))
+    def retry_all(self, *, idempotency_key: str | None = None, **chosen: Unpack[JobFilter]) -> BulkResult:
+        """Retry all failed or cancelled jobs that match a filter, at most 1000; with the same key they are the same."""
+        flow = jobs.retry_in_bulk(self._executor.context, chosen, self._executor.timeout, idempotency_key)
+        return self._executor.run(flow)

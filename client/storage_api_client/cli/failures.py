@@ -54,7 +54,7 @@ def _next_step(error: StorageApiError, status: ExitStatus, command: str) -> str:
     job = error.job.id if error.job else ""
     key = getattr(error, "idempotency_key", None)
     if key:
-        return f"Go on with {command} --idempotency-key {key}: it is still one job."
+        return f"Go on with {command} --idempotency-key {key}: nothing is done twice."
     by_status = {
         ExitStatus.NOT_AUTHORISED: "" if error.code == "missing-role" else "Sign in: storage-api login",
         ExitStatus.STILL_RUNNING: f"Go on waiting: storage-api job wait {job}",

@@ -22,7 +22,7 @@ _FILTERS = {
     "finished_until": "finished_before",
 }
 F = TypeVar("F", bound=Callable[..., Any])
-KEY = click.option("--idempotency-key", metavar="KEY", help="Repeated with the same key, it is still one job.")
+KEY = click.option("--idempotency-key", metavar="KEY", help="Repeated with the same key, nothing is done twice.")
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -161,6 +161,18 @@ def job_filter(arguments: dict[str, Any]) -> dict[str, Any]:
     chosen = {_FILTERS.get(name, name): value for name, value in arguments.items() if value}
     chosen |= {name: ",".join(chosen[name]) for name in ("state", "operation") if name in chosen}
     return {name: _time(value) if name.endswith(("_after", "_before")) else value for name, value in chosen.items()}
+
+
+def options_of(filters: dict[str, Any]) -> str:
+    """Return the options of a filter, which choose the same whenever they are given: times in them are absolute."""
+    import shlex
+
+    options = {name: option for option, name in _FILTERS.items() if name.endswith(("_after", "_before"))}
+    words: list[str] = []
+    for name, value in filters.items():
+        words.append(f"--{options.get(name, name).replace('_', '-')}")
+        words += [] if value is True else [shlex.quote(value)]
+    return " ".join(words)
 
 
 def _time(text: str) -> str:

@@ -166,7 +166,7 @@ def _interrupted(state: State) -> ExitStatus:
     elif state.key:
         say(
             f"\nInterrupted; the change may have been accepted. Go on with {state.command} --idempotency-key "
-            f"{state.key}: it is still one job."
+            f"{state.key}: nothing is done twice."
         )
     else:
         say("\nInterrupted.")

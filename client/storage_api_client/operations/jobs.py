@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from storage_api_client.errors import Refused
 from storage_api_client.models import JobRecord
-from storage_api_client.protocol.changes import Change, no_change
+from storage_api_client.protocol.changes import Change, idempotency_header, no_change
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.messages import Flow, Request
 from storage_api_client.protocol.polling import get_job, job_path
@@ -118,17 +118,26 @@ def settle(context: Context, job_id: str, outcome: str, timeout: float | None) -
     return JobRecord.of(checked(response, request))
 
 
-def in_bulk(context: Context, what: str, chosen: Mapping[str, Any], timeout: float | None) -> Flow[BulkResult]:
-    """Cancel or retry all jobs that a filter names; ``what``: "cancel" or "retry".
+def cancel_in_bulk(context: Context, chosen: Mapping[str, Any], timeout: float | None) -> Flow[BulkResult]:
+    """Cancel all jobs that match a filter."""
+    request = Request("POST", "/v4/jobs/cancel", body=_body(chosen))
+    response = yield from send_with_retries(context, request, Deadline(timeout))
+    body = checked(response, request)
+    return BulkResult(tuple(body.get("cancelled", ())), tuple(body.get("refused", ())))
+
+
+def retry_in_bulk(
+    context: Context, chosen: Mapping[str, Any], timeout: float | None, key: str | None = None
+) -> Flow[BulkResult]:
+    """Retry all jobs that match a filter; with the same ``key`` and filter they are the same new jobs.
 
     Raises:
-        OutcomeUnknown: the answer was lost; retrying again would do again what has been retried.
+        OutcomeUnknown: there was no answer in time; ``idempotency_key`` is that of the request.
     """
-    request = Request("POST", f"/v4/jobs/{what}", body=_body(chosen))
-    response = yield from send_with_retries(context, request, Deadline(timeout), once=what == "retry")
+    request = Request("POST", "/v4/jobs/retry", headers=idempotency_header(key), body=_body(chosen))
+    response = yield from send_with_retries(context, request, Deadline(timeout))
     body = checked(response, request)
-    done = body.get("cancelled", ()) if what == "cancel" else body.get("jobs", body.get("retried", ()))
-    return BulkResult(tuple(done), tuple(body.get("refused", ())))
+    return BulkResult(tuple(body.get("retried", ())), tuple(body.get("refused", ())))
 
 
 def _body(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,13 +120,22 @@ def _job_at(context: Context, location: str, deadline: Deadline) -> Flow[JobReco
 
 
 def _request(change: Change[Any], options: Options, wait_s: float) -> Request:
-    key = str(uuid.uuid4()) if options.idempotency_key is None else options.idempotency_key
-    if not 0 < len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
-        raise no_change(f"The idempotency key must be 1 to {_LONGEST_KEY} printable ASCII characters.")
-    headers = {"Idempotency-Key": key, **(options.headers or {})}
+    headers = {**idempotency_header(options.idempotency_key), **(options.headers or {})}
     if wait_s >= 1:
         headers["Prefer"] = f"wait={int(wait_s)}"
     return Request(change.method, change.path, headers=headers, body=change.body)
+
+
+def idempotency_header(key: str | None) -> dict[str, str]:
+    """Return the header with the given key, or with a new one.
+
+    Raises:
+        Refused: the key is not valid.
+    """
+    key = str(uuid.uuid4()) if key is None else key
+    if not 0 < len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise no_change(f"The idempotency key must be 1 to {_LONGEST_KEY} printable ASCII characters.")
+    return {"Idempotency-Key": key}
 
 
 def nothing(body: Any) -> None:

@@ -68,9 +68,7 @@ class Context:
     notify: Callable[[str], None] = ignore_notice
 
 
-def send_with_retries(
-    context: Context, request: Request, deadline: Deadline, *, wait_s: float = 0, once: bool = False
-) -> Flow[Response]:
+def send_with_retries(context: Context, request: Request, deadline: Deadline, *, wait_s: float = 0) -> Flow[Response]:
     """Send an idempotent request, and retry it until there is a final response.
 
     Every response is final but 429 and 503 with Retry-After (and those of a gateway that does not reach the service),
@@ -82,7 +80,6 @@ def send_with_retries(
         request: the request.
         deadline: the time limit.
         wait_s: how long the service may hold the response back (seconds).
-        once: the request is not idempotent: it is retried only if it cannot have been accepted.
 
     Raises:
         Unavailable: there was no response in time.
@@ -97,7 +94,7 @@ def send_with_retries(
         except ConnectionLost as lost:
             perhaps_accepted |= lost.sent
             delay_s, problem = backoff_s(attempt), unreachable(lost, request.headers.get("X-Request-ID"))
-            if lost.permanent or (once and lost.sent) or not deadline.allows_reconnect(delay_s):
+            if lost.permanent or not deadline.allows_reconnect(delay_s):
                 raise _gave_up(problem, request, perhaps_accepted=perhaps_accepted) from None
         else:
             deadline.answered()
@@ -107,7 +104,7 @@ def send_with_retries(
                 raise _gave_up(problem, request, perhaps_accepted=True)
             if delay_s < 0:
                 return response
-            if not deadline.allows(delay_s) or (once and response.status == _UNAVAILABLE):
+            if not deadline.allows(delay_s):
                 raise _gave_up(problem, request, perhaps_accepted=True) if is_in_doubt else error_of(problem)
         if problem.detail != last_detail:
             last_detail = problem.detail

@@ -11,7 +11,7 @@ import click
 from storage_api_client.cli.exit_status import ExitStatus, worst
 from storage_api_client.cli.failures import explain
 from storage_api_client.cli.names import PROGRAM
-from storage_api_client.cli.options import KEY, YES, Group, command, job_filter, jobs_chosen
+from storage_api_client.cli.options import KEY, YES, Group, command, job_filter, jobs_chosen, options_of
 from storage_api_client.cli.state import State, Stop
 
 if TYPE_CHECKING:
@@ -204,10 +204,10 @@ def retry(state: State, ids: tuple[str, ...], *, idempotency_key: str | None, ye
     The ids of the new jobs are written to standard output; wait for them with: storage-api job wait ID…
     """
     is_bulk = _chosen(ids, chosen)
-    if idempotency_key is not None and len(ids) != 1:
-        raise click.UsageError("A key is that of one job: name one.")
+    if idempotency_key is not None and len(ids) > 1:
+        raise click.UsageError("A key is that of one request: name one job, or choose jobs with options.")
     if is_bulk:
-        _in_bulk(state, "retry", chosen, yes=yes)
+        _in_bulk(state, "retry", chosen, key=idempotency_key, yes=yes)
         return
     with state.client() as api:
         made: list[Any] = []
@@ -253,12 +253,16 @@ def _chosen(ids: tuple[str, ...], chosen: dict[str, Any]) -> bool:
     return by_options
 
 
-def _in_bulk(state: State, what: str, chosen: dict[str, Any], *, yes: bool) -> None:
+def _in_bulk(state: State, what: str, chosen: dict[str, Any], *, yes: bool, key: str | None = None) -> None:
     filters = job_filter(chosen)
     conditions = ", ".join(f"{name} {value}" for name, value in filters.items())
     state.confirm(f"{what.capitalize()} all jobs with {conditions} (at most 1000)?", yes=yes)
     with state.client() as api:
-        done = api.jobs.cancel_all(**filters) if what == "cancel" else api.jobs.retry_all(**filters)
+        if what == "cancel":
+            done = api.jobs.cancel_all(**filters)
+        else:
+            with retrying(state, f"job retry {options_of(filters)}", key) as sent_key:
+                done = api.jobs.retry_all(**filters, idempotency_key=sent_key)
     for refusal in done.refused:
         state.note(f"Job {refusal.get('id')} was left as it is: {refusal.get('code')}")
     state.note(f"{len(done.done)} jobs {'are cancelled' if what == 'cancel' else 'begin anew'}.")
