@@ -22,6 +22,7 @@ from tests.worker.webhooks.receiver import SECRET
 from worker import health_report, runtime
 from worker import main as worker_process
 from worker.config.settings import Settings, load
+from worker.execution.process_exit import restart_silent_worker
 from worker.messaging.app import create_celery
 from worker.messaging.worker_loop import run_worker
 from worker.store.client import connect
@@ -247,7 +248,8 @@ def test_a_webhook_process_sends_no_callbacks_without_a_secret(redis_url: str, s
     assert task._hosts.allow("https://hooks.example/x")
     assert task._publish_next == dispatcher.publish_next
     # Until it consumes messages it is silent.
-    assert dispatcher._silent_s() > 0
+    assert dispatcher._consumer._silent_s() > 0
+    assert dispatcher._consumer._restart is restart_silent_worker
 
 
 @pytest.mark.usefixtures("started")

@@ -122,8 +122,8 @@ def test_a_worker_with_an_unsafe_redis_ends_with_one_line(
 
 def test_the_heartbeat_has_redis_and_supervisor_and_batches_are_carried_out(harness: Harness, runtime: Runtime):
     heartbeat = runtime.maintenance._heartbeat
-    assert heartbeat._restart is restart_silent_worker
-    assert heartbeat._silent_s == cast("Any", runtime.celery).consumer_activity.silent_s
+    assert heartbeat._consumer._restart is restart_silent_worker
+    assert heartbeat._consumer._silent_s == cast("Any", runtime.celery).consumer_activity.silent_s
     assert runtime.lease_renewer._on_hang is restart_hung_worker
     harness.client.config_set("maxmemory", 1)
     try:

@@ -5,17 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-import structlog
-
+from worker.maintenance.silent_consumer import SilentConsumer
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.scripts import JobScripts
-
-log = structlog.get_logger(__name__)
-
-#: Seconds without activity of the consumer after which the worker does not count as online.
-ONLINE_S = 10.0
-#: Seconds without activity of the consumer, while Redis accepts writes, after which the process is restarted.
-RESTART_AFTER_S = 30.0
 
 
 class Heartbeat:
@@ -46,37 +38,26 @@ class Heartbeat:
         self._scripts = scripts
         self._node = node
         self._slots = slots
-        self._silent_s = silent_s
         self._takes_writes = takes_writes
-        self._restart = restart
-        self._now_s = now_s
-        self._well_since: float | None = None
+        self._consumer = SilentConsumer(silent_s, restart, now_s)
 
     def beat(self) -> bool:
         """Record that this worker is online if it consumes messages; return whether it does.
 
         Raises what redis-py raises when Redis is unavailable or refuses writes.
         """
-        silent_s = self._silent_s()
+        is_silent = self._consumer.is_silent
         try:
             # Without queues this is only a test whether Redis accepts writes.
-            self._scripts.worker_heartbeat(self._node, self._slots if silent_s < ONLINE_S else {})
+            self._scripts.worker_heartbeat(self._node, {} if is_silent else self._slots)
         except REDIS_UNAVAILABLE:
-            self._well_since = None
+            self._consumer.redis_failed()
             raise
-        if silent_s < ONLINE_S:
-            self._well_since = None
-            return True
-        if not self._takes_writes():
-            # The consumer is waiting for Redis; a restart would not help.
-            self._well_since = None
-            return False
-        if self._well_since is None:
-            self._well_since = self._now_s()
-        log.error("consumer.silent", seconds=round(silent_s), hint="this worker is not counted as online")
-        if min(silent_s, self._now_s() - self._well_since) > RESTART_AFTER_S:
-            self._restart()
-        return False
+        if is_silent and not self._takes_writes():
+            self._consumer.redis_failed()
+        else:
+            self._consumer.check()
+        return not is_silent
 
     def leave(self) -> None:
         """Record that this worker shuts down, so that it does not count as online any more.

@@ -17,7 +17,7 @@ from worker.health_report import REDIS_UNAVAILABLE as UNAVAILABLE
 from worker.jobs.document import job_document, links_below, rfc3339
 from worker.jobs.event_log import Event, EventLog, Position
 from worker.jobs.record import Job
-from worker.maintenance.heartbeat import RESTART_AFTER_S
+from worker.maintenance.silent_consumer import SilentConsumer
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.scripts import JobScripts
 from worker.telemetry import tracing
@@ -31,8 +31,6 @@ _READ_AT_ONCE = 200
 WAIT_MS = 500
 _RETRY_S = 0.5
 _REPORT_EVERY_S = 3.0
-#: Seconds without consumed messages after which a process does not dispatch.
-_MOST_SILENT_S = 10.0
 #: The common metric label of all callbacks, whose hosts are chosen by clients.
 CALLBACKS = "callbacks"
 
@@ -77,10 +75,7 @@ class Dispatcher(threading.Thread):
         self._callbacks = callbacks
         self._path_prefix = path_prefix
         self._report_health = report_health
-        self._silent_s = silent_s
-        self._restart = restart
-        #: Since when no messages are consumed although Redis works (monotonic seconds).
-        self._silent_since: float | None = None
+        self._consumer = SilentConsumer(silent_s, restart)
         self._reported: tuple[float, str] = (float("-inf"), "")
         self._over = threading.Event()
 
@@ -98,29 +93,23 @@ class Dispatcher(threading.Thread):
                     announced = True
                 self.dispatch(WAIT_MS)
                 self.publish_due()
-                if self._report(self._consumer_state()) and self._callbacks:
-                    # Redis may have lost its data since, or a process without the secret has started.
-                    self._outbox.announce_callbacks(possible=True)
+                if self._report(CONSUMER_SILENT if self._consumer.is_silent else OK):
+                    self._check()
             except REDIS_UNAVAILABLE as exc:
                 log.warning("webhooks.deferred", error=type(exc).__name__)
-                self._silent_since = None
+                self._consumer.redis_failed()
                 self._report(UNAVAILABLE)
                 self._over.wait(_RETRY_S)
             except Exception:
                 log.exception("webhooks.failed")
                 self._over.wait(_RETRY_S)
 
-    def _consumer_state(self) -> str:
-        """Return whether messages are consumed; restart the process when that does not recover."""
-        if self._silent_s() <= _MOST_SILENT_S:
-            self._silent_since = None
-            return OK
-        now = time.monotonic()
-        self._silent_since = self._silent_since or now
-        if now - self._silent_since > RESTART_AFTER_S:
-            self._restart()
-            self.stop()
-        return CONSUMER_SILENT
+    def _check(self) -> None:
+        """Do what is to be done every few seconds while Redis works."""
+        self._consumer.check()
+        if self._callbacks:
+            # Redis may have lost its data since, or a process without the secret has started.
+            self._outbox.announce_callbacks(possible=True)
 
     def _report(self, state: str) -> bool:
         """Report a new state at once, and an unchanged one every few seconds; return whether it was reported now."""

@@ -11,7 +11,8 @@ from redis import Redis
 
 from tests.worker.harness import PREFIX
 from worker.config.settings import Settings, load
-from worker.maintenance.heartbeat import ONLINE_S, RESTART_AFTER_S, Heartbeat
+from worker.maintenance.heartbeat import Heartbeat
+from worker.maintenance.silent_consumer import ONLINE_S, RESTART_AFTER_S
 from worker.store.client import WriteRefused, connect
 from worker.store.scripts import JobScripts
 from worker.store.write_probe import WriteProbe, WriteState

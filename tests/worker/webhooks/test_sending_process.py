@@ -12,6 +12,7 @@ from tests.worker.webhooks.outboxes import dispatcher_of, make_deliveries, state
 from worker.config.callback_hosts import CallbackHosts
 from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
 from worker.jobs.event_log import EventLog
+from worker.maintenance.silent_consumer import SilentConsumer
 from worker.webhooks.dispatcher import WAIT_MS, Dispatcher
 from worker.webhooks.outbox import Outbox
 from worker.webhooks.receivers import Receiver
@@ -64,10 +65,15 @@ def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_secon
 def test_a_process_that_consumes_nothing_for_long_is_restarted_but_not_while_redis_is_away(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ):
-    dispatcher, restarts_at_s, clock = dispatcher_of(harness, silent_s=11.0)[0], list[float](), [1000.0]
-    monkeypatch.setattr("worker.webhooks.dispatcher.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(dispatcher, "_restart", lambda: restarts_at_s.append(clock[0]))
-    monkeypatch.setattr(dispatcher, "_report", lambda _state: False)
+    dispatcher, restarts_at_s, clock = dispatcher_of(harness)[0], list[float](), [1000.0]
+
+    def restart() -> None:
+        restarts_at_s.append(clock[0])
+        dispatcher.stop()
+
+    consumer = SilentConsumer(lambda: 99.0, restart, lambda: clock[0])
+    monkeypatch.setattr(dispatcher, "_consumer", consumer)
+    monkeypatch.setattr(dispatcher, "_report", lambda _state: True)
     monkeypatch.setattr(dispatcher, "publish_due", lambda: None)
 
     def pass_time(_wait_ms: int) -> None:
