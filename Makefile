@@ -33,6 +33,8 @@ $(STAMP): requirements-dev.lock
 	@echo "Installing what storage-api needs into $(VENV), once: this takes one to three minutes ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r $<
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable client
+	@# What was installed goes to the disk now, and not while Redis waits for it after each change.
+	@sync
 	@touch $@
 
 devserver: $(STAMP) ## Start Redis, API, workers and Flower on 127.0.0.1, and return
